@@ -1,6 +1,6 @@
 """The read model: what pages and the API show. Every row is made by a projection of facts and can be made again.
 
-Times are epoch milliseconds taken from the stream's timestamps; durations (`*_ms` without `_at`) are the facts' own, from
+Times are epoch milliseconds taken from the stream's timestamps; durations (`*_ms` without `_at`) are the facts' own, of
 monotonic clocks. States are the codes of `shared.words` unless a column says otherwise.
 """
 
