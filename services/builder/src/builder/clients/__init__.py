@@ -1,0 +1,1 @@
+"""What the builder reaches outside: Git hosts, and the engine that builds images."""

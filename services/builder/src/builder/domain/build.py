@@ -1,0 +1,127 @@
+"""Rules of a build: what it is called, what its version is, what caused it, and when it may not begin."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from builder.errors import VersionInvalid, VersionTaken
+
+VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+LABEL = "org.kiops"
+
+
+class BuildState(StrEnum):
+    """Where a build stands. Succeeded, failed and cancelled are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Stage(StrEnum):
+    """The parts of a build that are timed and blamed: fetching, reading, building, handing over."""
+
+    CLONE = "clone"
+    ANALYSE = "analyse"
+    BUILD = "build"
+    PUSH = "push"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the source of one build is. Paths are relative to the repository's root; `credential` is a reference."""
+
+    repository_url: str
+    commit: str
+    ref: str = ""
+    credential: str | None = None
+    dockerfile: str = "./Dockerfile"
+    context: str = "."
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An earlier build that uses a version: its commit and number, and whether it may still become an image."""
+
+    commit: str
+    number: int
+
+
+def timestamp_version(now_ms: int, commit: str, number: int) -> str:
+    """The version nobody chose: `20260326-143000-9f3c1ab`, in UTC; the run's number stands in for an unknown commit."""
+    moment = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{moment}-{commit[:7] or number}"
+
+
+def chosen_version(version: str, commit: str, taken: Taken | None) -> str:
+    """The version a person chose. Raises VersionInvalid, or VersionTaken when another commit has it already."""
+    if not VERSION.fullmatch(version):
+        raise VersionInvalid(version)
+    if taken is not None and taken.commit != commit:
+        raise VersionTaken(version, taken.commit, taken.number)
+    return version
+
+
+def image_name(service_name: str, service: str) -> str:
+    """The repository part of the image's name. Names of services are DNS labels; anything else is made one."""
+    name = re.sub(r"[^a-z0-9]+", "-", service_name.lower()).strip("-")
+    return name or service.lower().replace("_", "-")
+
+
+def labels(*, job: str, token: int, service: str, commit: str, version: str, run: str) -> dict[str, str]:
+    """What is written on the image, so that it can be found again and a left-over told from a result."""
+    return {
+        f"{LABEL}.job": job,
+        f"{LABEL}.token": str(token),
+        f"{LABEL}.service": service,
+        f"{LABEL}.commit": commit,
+        f"{LABEL}.version": version,
+        f"{LABEL}.run": run,
+    }
+
+
+def cause_line(trigger: str, executor: str, cause: str, ref: str) -> str:
+    """The first line of a build's log: why this build exists.
+
+    `cause` is what the run says of itself ("push of 3 commits to main"); who it was is added when it does not say so.
+    """
+    what = cause or (f"push to {short_ref(ref)}" if trigger == "webhook" else f"build of {short_ref(ref) or 'a commit'}")
+    if executor and executor not in what:
+        what = f"{what} by {executor}"
+    return f"{_BEGAN.get(trigger, 'Triggered')}: {what}"
+
+
+_BEGAN = {
+    "webhook": "Triggered by webhook",
+    "manual": "Started by hand",
+    "scheduled": "Triggered by schedule",
+    "sweep": "Triggered by the sweep for missed pushes",
+    "replay": "Triggered by a replayed delivery",
+    "api": "Started over the API",
+    "image_tag": "Triggered by an image tag",
+    "promotion": "Triggered by a promotion",
+    "rollback": "Triggered by a rollback",
+}
+
+
+def short_ref(ref: str) -> str:
+    """`refs/heads/feature/x` as people say it: `feature/x`."""
+    return re.sub(r"^refs/(heads|tags)/", "", ref)
+
+
+def waits_for(ahead_of_service: list[int], running: int, slots: int) -> str:
+    """What a queued build waits for, in words; empty when it can start at once.
+
+    `ahead_of_service` are the run numbers of the same service's unfinished builds, which go strictly one after another.
+    """
+    if ahead_of_service:
+        last = max(ahead_of_service)
+        return f"build #{last} of this service" + (f" and {len(ahead_of_service) - 1} before it" if ahead_of_service[1:] else "")
+    if running >= slots:
+        return f"a free slot: {running} of {slots} builds are running"
+    return ""

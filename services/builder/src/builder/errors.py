@@ -1,0 +1,74 @@
+"""What can go wrong on the way from source to image. Each has a code that stays, a sentence and an advice.
+
+    Rejected (asked wrongly; the build ends as failed)
+    ├── SourceError          source.*   the repository, the credential, the commit
+    └── BuildError           build.*    the Dockerfile, its steps, the version
+    Unavailable (not now; the job is tried again with a growing delay)
+    ├── SourceAway           source.unreachable
+    └── EngineAway           build.engine_away
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.errors import Rejected, Unavailable
+
+
+class SourceError(Rejected):
+    """The source cannot be had, and trying again would not help."""
+
+
+class SourceAway(Unavailable):
+    """The Git host does not answer; it may in a while."""
+
+
+class BuildError(Rejected):
+    """The source does not become an image as it is."""
+
+
+class EngineAway(Unavailable):
+    """The engine does not answer, or went away in the middle of a build."""
+
+    def __init__(self, address: str, why: str, **detail: Any) -> None:
+        super().__init__(
+            "build.engine_away",
+            f"The engine that builds images does not answer at {address}: {why}",
+            "Start it (`dockerd`, or `systemctl start docker`), or name another with BUILDER_ENGINE_SOCKET; the build "
+            "is tried again by itself for a while.",
+            **detail,
+        )
+
+
+class EngineCannotBuild(BuildError):
+    """There is an engine, but it has no BuildKit."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            "build.engine_without_buildkit",
+            f"The engine at {address} runs containers and cannot build with BuildKit.",
+            "Use a Docker engine of version 20.10 or newer for builds (BUILDER_ENGINE_SOCKET).",
+        )
+
+
+class VersionInvalid(BuildError):
+    """A person chose a version that no image can have."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            "build.version_invalid",
+            f"{version[:140]!r} cannot be a version.",
+            "Begin with a letter, digit or underscore, then letters, digits, dots, underscores and dashes; 128 at most.",
+        )
+
+
+class VersionTaken(BuildError):
+    """The version belongs to an image of another commit."""
+
+    def __init__(self, version: str, commit: str, number: int) -> None:
+        super().__init__(
+            "build.version_taken",
+            f"Version {version} is already commit {commit[:12]} (run #{number}).",
+            "Choose another version, or leave it empty to have one made from the time; the same commit may have it again.",
+            commit=commit,
+        )

@@ -1,0 +1,276 @@
+"""The Git client against real repositories: what it fetches, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import http.server
+import os
+import secrets
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builder.clients.git import Credential, Git, read_address
+from builder.errors import SourceAway, SourceError
+from shared.processes import Finished, run_child
+
+ENV = {
+    "PATH": os.environ["PATH"],
+    "HOME": "/nonexistent",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "Ada"), ("EMAIL", "a@b.c"))},
+}
+
+
+def git(*words: str, cwd: Path) -> str:
+    done = subprocess.run(["git", *words], cwd=cwd, env=ENV, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+class Repository:
+    """A bare repository with a work tree beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bare, self.tree = folder / "shop.git", folder / "tree"
+        git("init", "-q", "--bare", "-b", "main", str(self.bare), cwd=folder)
+        git("init", "-q", "-b", "main", str(self.tree), cwd=folder)
+
+    def commit(self, message: str, **files: str) -> str:
+        for name, text in files.items():
+            path = self.tree / name.replace("__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        git("add", "-A", cwd=self.tree)
+        git("commit", "-q", "-m", message, cwd=self.tree)
+        git("push", "-q", "--force", str(self.bare), "HEAD:main", cwd=self.tree)
+        return git("rev-parse", "HEAD", cwd=self.tree)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path)
+
+
+async def test_a_commit_is_fetched_with_its_author_message_and_files(repository: Repository, tmp_path: Path) -> None:
+    first = repository.commit("Greet the customer\n\nAt length.", Dockerfile="FROM scratch\n", src__app="1")
+    repository.commit("Say more", src__app="2")
+    fetched = await Git(roots=[tmp_path]).fetch(str(repository.bare), first, tmp_path / "job")
+    assert (fetched.folder / "src/app").read_text() == "1"
+    assert (fetched.files, fetched.author, fetched.message) == (2, "Ada", "Greet the customer")
+    assert fetched.duration_ms > 0
+    assert not (fetched.folder / ".git").exists()
+
+
+async def test_this_machines_git_configuration_takes_no_part(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = repository.commit("Begin", Dockerfile="FROM scratch\n")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(f'[url "file:///nowhere/"]\n\tinsteadOf = "file://{tmp_path}/"\n')
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / ".gitconfig"))
+    fetched = await Git(roots=[tmp_path]).fetch(f"file://{repository.bare}", commit, tmp_path / "job")
+    assert fetched.files == 1
+
+
+async def test_a_commit_that_was_replaced_is_gone(repository: Repository, tmp_path: Path) -> None:
+    repository.commit("Begin", a="1")
+    with pytest.raises(SourceError) as caught:
+        await Git(roots=[tmp_path]).fetch(str(repository.bare), "d" * 40, tmp_path / "job")
+    assert caught.value.code == "source.commit_gone"
+    assert "force" in caught.value.advice
+
+
+async def test_a_server_that_gives_no_single_commits_gives_its_branches(repository: Repository, tmp_path: Path) -> None:
+    """Protocol version 0 refuses commits that no branch names; an older one is found in the branch's history."""
+    first = repository.commit("Begin", a="1")
+    repository.commit("Go on", a="2")
+    said: list[str] = []
+
+    async def old_protocol(argv: list[str], **options: object) -> Finished:
+        return await run_child([argv[0], "-c", "protocol.version=0", *argv[1:]], **options)  # type: ignore[arg-type]
+
+    fetched = await Git(roots=[tmp_path], child=old_protocol).fetch(  # type: ignore[arg-type]
+        str(repository.bare), first, tmp_path / "job", say=said.append
+    )
+    assert (fetched.folder / "a").read_text() == "1"
+    assert any("single commits" in line for line in said)
+
+
+async def test_a_repository_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        await Git(roots=[tmp_path]).fetch(str(tmp_path / "gone.git"), "a" * 40, tmp_path / "job")
+    assert caught.value.code == "source.not_found"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError) as caught:
+        await Git(roots=[tmp_path]).fetch(str(tmp_path / "empty"), "a" * 40, tmp_path / "job2")
+    assert caught.value.code == "source.not_found"
+
+
+async def test_a_path_outside_the_allowed_folders_is_refused_also_through_a_link(repository: Repository, tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    (allowed / "link.git").symlink_to(repository.bare)
+    for path in (str(repository.bare), str(allowed / "link.git"), f"{allowed}/../shop.git"):
+        with pytest.raises(SourceError) as caught:
+            await Git(roots=[allowed]).fetch(path, "a" * 40, tmp_path / "job")
+        assert caught.value.code == "source.path_not_allowed"
+
+
+@pytest.mark.parametrize("address", ["", "-oProxyCommand=true", "ext::sh -c id", "https:///x", "https://h:port/x", "a\nb"])
+async def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        Git(roots=[]).address(address)
+    assert caught.value.code in ("source.address_invalid", "source.protocol_refused")
+
+
+async def test_protocols_are_an_allow_list() -> None:
+    for address in ("http://host/x.git", "git://host/x.git", "ftp://host/x"):
+        with pytest.raises(SourceError) as caught:
+            Git(roots=[]).address(address)
+        assert caught.value.code == "source.protocol_refused"
+
+
+def test_a_credential_in_an_address_is_taken_out_of_it() -> None:
+    password = secrets.token_hex(8)
+    address = read_address(f"https://ada:{password}@host:8443/x.git", [])
+    assert address.url == "https://host:8443/x.git"
+    assert address.credential == Credential("ada", password)
+    assert password not in repr(address)
+    assert read_address("git@host:team/x.git", []).url == "ssh://git@host/team/x.git"
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves a bare repository over the dumb protocol, to those who know the password."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, password: str) -> None:
+        super().__init__(("127.0.0.1", 0), self._handler(folder))
+        self.password, self.folder, self.status = password, folder, 0
+
+    @staticmethod
+    def _handler(folder: Path) -> type[http.server.SimpleHTTPRequestHandler]:
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *given: object) -> None:
+                super().__init__(*given, directory=str(folder))  # type: ignore[arg-type]
+
+            def do_GET(self) -> None:
+                server: Server = self.server  # type: ignore[assignment]
+                expected = "Basic " + base64.b64encode(f"git:{server.password}".encode()).decode()
+                if server.status:
+                    self.send_error(server.status)
+                elif self.headers.get("Authorization") != expected:
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", 'Basic realm="git"')
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                else:
+                    super().do_GET()
+
+            def log_message(self, *given: object) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path, secrets.token_hex(12))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+async def test_a_credential_reaches_the_host_and_no_command_line(repository: Repository, server: Server, tmp_path: Path) -> None:
+    commit = repository.commit("Begin", a="1")
+    git("update-server-info", cwd=repository.bare)
+    lines: list[str] = []
+
+    async def watched(argv: list[str], **options: object) -> Finished:
+        lines.append(" ".join(map(str, argv)))
+        return await run_child(argv, **options)  # type: ignore[arg-type]
+
+    async def credential() -> Credential:
+        return Credential(password=server.password)
+
+    fetcher = Git(roots=[], protocols=["http"], child=watched)  # type: ignore[arg-type]
+    url = f"http://127.0.0.1:{server.server_port}/shop.git"
+    # The dumb protocol knows no shallow fetch, and so takes the way round by branches and tags.
+    fetched = await fetcher.fetch(url, commit, tmp_path / "job", credential=credential())
+    assert fetched.files == 1
+    assert server.password not in "".join(lines)
+    assert server.password not in (tmp_path / "job/git/config").read_text()
+
+
+async def test_a_refused_credential_is_named_and_not_shown(server: Server, tmp_path: Path) -> None:
+    wrong = secrets.token_hex(12)
+
+    async def credential() -> Credential:
+        return Credential("ada", wrong)
+
+    fetcher = Git(roots=[], protocols=["http"])
+    url = f"http://127.0.0.1:{server.server_port}/shop.git"
+    with pytest.raises(SourceError) as caught:
+        await fetcher.fetch(url, "a" * 40, tmp_path / "job", credential=credential())
+    assert caught.value.code == "source.credential_refused"
+    assert wrong not in f"{caught.value} {caught.value.detail}"
+    with pytest.raises(SourceError) as caught:
+        await fetcher.fetch(url, "a" * 40, tmp_path / "none")
+    assert caught.value.code == "source.credential_refused"
+
+
+async def test_a_host_that_is_away_or_failing_is_tried_again_later(server: Server, tmp_path: Path) -> None:
+    fetcher = Git(roots=[], protocols=["http"])
+    server.status = 502
+    for name, url in (("a", f"http://127.0.0.1:{server.server_port}/x.git"), ("b", "http://127.0.0.1:1/x.git")):
+        with pytest.raises(SourceAway) as caught:
+            await fetcher.fetch(url, "a" * 40, tmp_path / name)
+        assert caught.value.code == "source.unreachable"
+    server.status = 404
+    with pytest.raises(SourceError) as missing:
+        await fetcher.fetch(f"http://127.0.0.1:{server.server_port}/x.git", "a" * 40, tmp_path / "c")
+    assert missing.value.code == "source.not_found"
+
+
+async def test_an_untrusted_certificate_is_named(server: Server, tmp_path: Path) -> None:
+    trustme = pytest.importorskip("trustme")
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with pytest.raises(SourceError) as caught:
+        await Git(roots=[]).fetch(f"https://127.0.0.1:{server.server_port}/x.git", "a" * 40, tmp_path / "job")
+    assert caught.value.code == "source.tls"
+
+
+async def test_cancelling_leaves_no_git_process(tmp_path: Path) -> None:
+    """A host that accepts and says nothing: the fetch hangs until it is cancelled, and then is gone."""
+    silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    task = asyncio.create_task(Git(roots=[], protocols=["http"]).fetch(f"http://127.0.0.1:{port}/x", "a" * 40, tmp_path / "job"))
+    await asyncio.sleep(0.4)
+    assert processes(str(tmp_path / "job"))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not processes(str(tmp_path / "job"))
+    silent.close()
+
+
+def processes(word: str) -> list[str]:
+    """Command lines of processes whose working folder is this one."""
+    found = []
+    for pid in os.listdir("/proc"):
+        try:
+            if pid.isdigit() and os.readlink(f"/proc/{pid}/cwd") == word:
+                found.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return found
