@@ -39,7 +39,8 @@ def report(screen: Screen, *, as_json: bool = False) -> int:
         told = row.advice if row.state != "ok" else f"{row.version:<10} {row.where}  {checksum}"
         screen.say(f"  {mark} {row.name:<18} {told}".rstrip())
     screen.say()
-    screen.say("Nothing is missing." if not bad else f"{len(bad)} to mend; `./kiops up` does it by itself, and asks first.")
+    mend = f"{len(bad)} to mend; `./kiops up` does it by itself, and asks first."
+    screen.say(mend if bad else "Nothing is missing.")
     return 3 if bad else 0
 
 
@@ -49,9 +50,10 @@ def rows() -> list[Row]:
     found.append(_program("git", ("--version",), "sudo apt-get install git"))
     run, test = (places.environment(kind) for kind in ("run", "test"))
     made = next((e for e in (run, test) if python.ready(e)), None)
-    found.append(
-        Row("environment", "ok", where=places.short(made)) if made else Row("environment", "missing", advice="./kiops up")
-    )
+    if made:
+        found.append(Row("environment", "ok", where=places.short(made)))
+    else:
+        found.append(Row("environment", "missing", advice="./kiops up"))
     found.append(_nats_server(made))
     found += [_tool(tool) for tool in tools.TOOLS]
     found.append(_engine())
@@ -88,7 +90,8 @@ def _tool(tool: tools.Tool) -> Row:
     version = tools.version(tool.link, tool.ask)
     where = places.short(tool.link)
     if version is None:
-        return Row(tool.name, "wrong", "", seen, where, f"does not run; rm -r {places.tools() / tool.lock} and ./kiops up")
+        folder = places.tools() / tool.lock
+        return Row(tool.name, "wrong", "", seen, where, f"does not run; rm -r {folder} and ./kiops up")
     if tool.sha256 and seen != tool.sha256:
         return Row(tool.name, "wrong", version, seen, where, "its checksum is not the known one: do not run it")
     return Row(tool.name, "ok", version, seen, where)
@@ -96,13 +99,16 @@ def _tool(tool: tools.Tool) -> Row:
 
 def _engine() -> Row:
     if engine.forbidden():
-        return Row("docker engine", "wrong", advice="you may not use it: sudo usermod -aG docker $USER, then sign in again")
+        advice = "you may not use it: sudo usermod -aG docker $USER, then sign in again"
+        return Row("docker engine", "wrong", advice=advice)
     answering = engine.find()
     if answering is None:
         there = not apt.missing({"docker.io": apt.ENGINE["docker.io"]})
-        return Row("docker engine", "missing", advice="not running; `./kiops up` starts it" if there else "./kiops up installs it")
+        advice = "not running; `./kiops up` starts it" if there else "./kiops up installs it"
+        return Row("docker engine", "missing", advice=advice)
     if not answering.buildkit:
-        return Row("docker engine", "wrong", answering.version, advice="without BuildKit: it runs images, but does not build")
+        advice = "without BuildKit: it runs images, but does not build"
+        return Row("docker engine", "wrong", answering.version, advice=advice)
     return Row("docker engine", "ok", answering.version, where=f"{answering.socket}, BuildKit")
 
 
@@ -110,5 +116,6 @@ def _room() -> Row:
     folder = next(path for path in (places.home(), *places.home().parents) if path.exists())
     free = shutil.disk_usage(folder).free // 1_000_000
     if free < 2_000:
-        return Row("disk", "wrong", advice=f"only {free} MB free in {places.short(folder)}; builds need at least 2,000 MB")
+        advice = f"only {free} MB free in {places.short(folder)}; builds need at least 2,000 MB"
+        return Row("disk", "wrong", advice=advice)
     return Row("disk", "ok", where=f"{free:,} MB free in {places.short(folder)}")

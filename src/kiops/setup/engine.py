@@ -39,7 +39,8 @@ class Engine:
     def __str__(self) -> str:
         if not self.buildkit:
             return f"{self.version} without BuildKit"
-        return f"{self.version} with BuildKit" + ("" if self.limits_builds else " (cannot limit memory of builds: needs 29)")
+        limits = "" if self.limits_builds else " (cannot limit memory of builds: needs 29)"
+        return f"{self.version} with BuildKit{limits}"
 
 
 class _Connection(http.client.HTTPConnection):
@@ -96,7 +97,9 @@ def find() -> Engine | None:
 
 def forbidden() -> bool:
     """Whether an engine is there that this person may not talk to."""
-    return find() is None and any(os.path.exists(path) and not os.access(path, os.W_OK) and _alive() for path in candidates())
+    if find() is not None or not _alive():
+        return False
+    return any(os.path.exists(path) and not os.access(path, os.W_OK) for path in candidates())
 
 
 def _alive() -> bool:
@@ -111,16 +114,17 @@ def start(*, seconds: float = 60) -> Engine:
     """Starts dockerd in a session of its own, so that it outlives us; returns when it answers."""
     program = commands.find("dockerd")
     if program is None:
-        raise NeedsHelp("there is no Docker engine", advice="apt-get install docker.io iptables", code="setup.no_engine")
+        raise NeedsHelp("there is no Docker engine", advice="sudo apt-get install docker.io", code="setup.no_engine")
     log = places.logs() / "dockerd.log"
     group = str(os.getgid()) if os.geteuid() else "root"
     path = f"{os.environ.get('PATH', '')}:{commands.SYSTEM_PATH}"
     argv = [*commands.as_root(), "env", f"PATH={path}", program, "--mtu", str(way_out_mtu()), "--group", group]
+    process = None
     if not _alive():
         with log.open("ab") as out:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/")
-    else:
-        process = None
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/"
+            )
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

@@ -35,7 +35,7 @@ def key() -> str:
     """Names the environment of this checkout with these locks; the launcher computes the same in shell."""
     files = [CHECKOUT / "pyproject.toml", CHECKOUT / "shared" / "pyproject.toml"]
     files += sorted((CHECKOUT / "services").glob("*/pyproject.toml"))
-    files += [CHECKOUT / "requirements" / f"{name}.txt" for name in ("all", "bootstrap", "test")]
+    files += [CHECKOUT / "requirements" / f"{name}.txt" for name in ("all", "bootstrap", "build", "test")]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

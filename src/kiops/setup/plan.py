@@ -70,9 +70,10 @@ def explain(plan: Plan, screen: Screen) -> None:
 def refuse(plan: Plan) -> None:
     """With --no-install: says what to install instead of doing it."""
     if plan.packages:
+        names = " ".join(plan.packages)
         raise NeedsHelp(
             f"these packages are missing: {', '.join(plan.packages)}",
-            advice=f"sudo apt-get install --no-install-recommends {' '.join(plan.packages)}\nthen the same command again",
+            advice=f"sudo apt-get install --no-install-recommends {names}\nthen the same command again",
             code="setup.packages_missing",
         )
     if plan.engine:
@@ -107,7 +108,7 @@ def carry_out(plan: Plan, screen: Screen, *, may_install: bool) -> engine.Engine
 
     def environment() -> str:
         work.wait(python_done)
-        python.make(places.environment(plan.kind), [_lock(plan.kind)], members=True)
+        python.make(places.environment(plan.kind), _lock(plan.kind), members=True)
         python.forget_older(places.environment(plan.kind))
         return ""
 

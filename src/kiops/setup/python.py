@@ -14,6 +14,8 @@ from pathlib import Path
 from kiops.setup import commands, places
 
 READY = "kiops-ready"
+
+
 def ready(environment: Path) -> bool:
     """Whether this environment was made to the end."""
     return (environment / READY).exists()
@@ -43,8 +45,8 @@ def uv() -> Path:
     return folder / "bin" / "uv"
 
 
-def make(environment: Path, locks: list[Path], *, members: bool) -> None:
-    """Makes the environment with exactly the locks' content; `members` adds this checkout, editable."""
+def make(environment: Path, lock: Path, *, members: bool) -> None:
+    """Makes the environment with exactly the lock's content; `members` adds this checkout, editable."""
     program = uv()
     with only_one(environment.name):
         if ready(environment):
@@ -53,7 +55,10 @@ def make(environment: Path, locks: list[Path], *, members: bool) -> None:
         environment.parent.mkdir(parents=True, exist_ok=True)
         _run([program, "venv", "--quiet", "--python", _system_python(), environment], "making a virtual environment")
         python = ["--quiet", "--python", environment / "bin" / "python"]
-        _run([program, "pip", "sync", *python, "--require-hashes", "--only-binary=:all:", *locks], "installing packages")
+        install = [program, "pip", "install", *python, "--require-hashes", "--no-deps", "--no-build-isolation"]
+        if members:
+            _run([*install, "-r", places.CHECKOUT / "requirements" / "build.txt"], "installing build tools")
+        _run([*install, "-r", lock], "installing packages")
         if members:
             folders = [places.CHECKOUT / "shared", *sorted((places.CHECKOUT / "services").iterdir()), places.CHECKOUT]
             paths = [part for folder in folders for part in ("--editable", folder)]

@@ -77,7 +77,7 @@ def install(lock: str) -> str:
     folder = places.tools() / lock
     if not _made(lock):
         shutil.rmtree(folder, ignore_errors=True)
-        python.make(folder, [lock_file(lock)], members=False)
+        python.make(folder, lock_file(lock), members=False)
         for tool in TOOLS:
             if tool.lock == lock:
                 _link(tool, _inside(tool))
@@ -122,8 +122,9 @@ def version(program: Path, ask: tuple[str, ...]) -> str | None:
     env = {**os.environ, "SEMGREP_SEND_METRICS": "off"}
     try:
         done = subprocess.run(
-            [str(program), *ask], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, env=env
-        )
+            [str(program), *ask], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+            env=env,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
