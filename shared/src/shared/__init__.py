@@ -1,0 +1,1 @@
+"""What the seven services have in common: contracts (`facts`, `orders`, `queries`, `words`) and the chassis."""

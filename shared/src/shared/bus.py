@@ -1,0 +1,430 @@
+"""The bus: who hears what, streams and durables in one table, one connection per service, queries and live logs.
+
+FastStream carries the connection and the queries; facts and orders are read by the chassis' own loop (inbox.py), because
+FastStream's JetStream loop loses, doubles or reorders messages under load. NATS tells a refused subject only to the error
+callback while the caller waits for its time-out, so `Guard` hands the refusal to the waiting call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from shared import logging
+from shared.context import Context, current, new_traceparent
+from shared.errors import Broken, KiopsError, Rejected, Unavailable
+from shared.facts import builder, deployer, gate, gateway, operator_proxy, scanner, webhook
+from shared.facts._base import REGISTRY, Fact, Message, Order, Part, Query
+from shared.orders import deployer as deployer_orders
+from shared.orders import operator_proxy as operator_orders
+from shared.orders import webhook as webhook_orders
+from shared.queries import Answer
+from shared.queries import builder as builder_queries  # noqa: F401  (registers the contracts)
+from shared.queries import deployer as deployer_queries  # noqa: F401
+from shared.queries import gateway as gateway_queries
+from shared.queries import operator_proxy as operator_queries  # noqa: F401
+from shared.queries import webhook as webhook_queries  # noqa: F401
+from shared.subscribers import Answers
+
+if TYPE_CHECKING:
+    from faststream.nats import NatsBroker
+    from nats.aio.client import Client
+
+EVENTS = "EVENTS"
+LOGS = "LOGS"
+SERVICES = ("gateway", "webhook", "builder", "scanner", "gate", "deployer", "operator-proxy")
+LOG_WRITERS = ("builder", "scanner", "deployer", "operator-proxy")
+LOG_READERS = ("gateway",)
+
+_SERVICE_FACTS = (gateway.ServiceRegistered, gateway.ServiceChanged, gateway.ServiceDeleted)
+_RUN_ENDS = (webhook.RunSuperseded, webhook.RunCancelled, webhook.RunFinished)
+
+HEARS: dict[str, tuple[type[Message], ...]] = {
+    "gateway": (),  # every fact and order: filled below
+    "webhook": (
+        *_SERVICE_FACTS,
+        webhook_orders.StartRun,
+        webhook_orders.CancelRun,
+        webhook_orders.SetRule,
+        builder.BuildStarted,
+        builder.SourceFetched,
+        builder.BuildSucceeded,
+        builder.BuildFailed,
+        builder.BuildCancelled,
+        scanner.ScanStarted,
+        scanner.ScanFinished,
+        scanner.ScanFailed,
+        scanner.ScanCancelled,
+        gate.GateDecided,
+        deployer.DeployRequested,
+        deployer.DeployPlanned,
+        deployer.DeployStarted,
+        deployer.DeployReady,
+        deployer.DeploySettled,
+        deployer.DeployFailed,
+        deployer.DeployCancelled,
+        deployer.DeployRolledBack,
+    ),
+    "builder": (*_SERVICE_FACTS, webhook.PushReceived, *_RUN_ENDS),
+    "scanner": (*_SERVICE_FACTS, webhook.PushReceived, *_RUN_ENDS, builder.BuildSucceeded, builder.BuildFailed),
+    "gate": (
+        *_SERVICE_FACTS,
+        webhook.PushReceived,
+        webhook.RunStarted,
+        *_RUN_ENDS,
+        builder.BuildSucceeded,
+        builder.BuildFailed,
+        scanner.ScanQueued,
+        scanner.ScanStarted,
+        scanner.ScanFinished,
+        scanner.ScanFailed,
+        scanner.ScanCancelled,
+        deployer.DeployRequested,
+        deployer.DeployCancelled,
+    ),
+    "deployer": (
+        *_SERVICE_FACTS,
+        webhook.PushReceived,
+        webhook.RunStarted,
+        *_RUN_ENDS,
+        builder.BuildSucceeded,
+        builder.BuildFailed,
+        gate.GateDecided,
+        operator_proxy.ReleaseObserved,
+        operator_proxy.RuntimeChanged,
+        deployer_orders.SetEnvironment,
+    ),
+    "operator-proxy": (gateway.ServiceDeleted, operator_orders.ApplyRelease, operator_orders.RemoveTarget),
+}
+"""Which facts and orders each service acts on. Filters of the durables, rights and start-up checks come from it."""
+
+
+def stored() -> list[type[Message]]:
+    """Every contract that the stream EVENTS keeps: facts and orders."""
+    return [cls for cls in REGISTRY.values() if issubclass(cls, Fact | Order)]
+
+
+HEARS["gateway"] = tuple(cls for cls in stored() if issubclass(cls, Fact))
+
+
+def queries() -> list[type[Query]]:
+    return [cls for cls in REGISTRY.values() if issubclass(cls, Query)]
+
+
+class Denied(Broken):
+    """The server refused a subject: the rights and the contract table disagree."""
+
+    def __init__(self, kind: str, subject: str) -> None:
+        super().__init__("bus.denied", f"the bus refused {kind} to {subject}", "This is a defect of ours: report it.")
+
+
+VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
+
+
+class Guard:
+    """Maps the server's refusals (told to the error callback only, in lower case) to the waiting call."""
+
+    def __init__(self, service: str) -> None:
+        self.denied: Counter[tuple[str, str]] = Counter()
+        self.waiting: dict[tuple[str, str], set[asyncio.Future[None]]] = defaultdict(set)
+        self.log = logging.get(service)
+
+    async def on_error(self, error: Exception) -> None:
+        found = VIOLATION.search(str(error))
+        if not found:
+            self.log.warning("bus", error=f"{type(error).__name__}: {error}")
+            return
+        key = (found[1].lower(), found[2].lower())
+        self.denied[key] += 1
+        self.log.error("the bus refused a subject", kind=key[0], subject=key[1])
+        for future in list(self.waiting.get(key, ())):
+            if not future.done():
+                future.set_exception(Denied(*key))
+
+    async def call(self, kind: str, subject: str, work: Awaitable[Any], timeout_seconds: float) -> Any:
+        """Await the work, but raise Denied as soon as the server refuses the subject, TimeoutError after the time."""
+        key = (kind, subject.lower())
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting[key].add(refused)
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, refused}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if refused.done():
+                raise cast(BaseException, refused.exception())
+            if not task.done():
+                raise TimeoutError
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+            elif not task.cancelled():
+                task.exception()
+            self.waiting[key].discard(refused)
+            if not self.waiting[key]:
+                del self.waiting[key]
+            refused.cancel()
+
+
+class Bus:
+    """One service's connection. Made by `connect`."""
+
+    def __init__(self, service: str, broker: NatsBroker, guard: Guard, api: str) -> None:
+        self.service, self.broker, self.guard, self.api = service, broker, guard, api
+        self.connected = False
+        self.closing = False
+        self.log = logging.get(service)
+
+    @property
+    def client(self) -> Client:
+        """The connection beneath FastStream. Raises Unavailable `bus.away` when there is none."""
+        client = getattr(self.broker, "_connection", None)
+        if client is None:
+            raise Unavailable("bus.away", "nats-server does not answer", "Nothing is lost; it is tried again.")
+        return cast("Client", client)
+
+    async def request(self, subject: str, body: bytes, *, headers: dict[str, str] | None = None, timeout_seconds: float = 5) -> Any:
+        """Request and reply over the plain connection. Raises Unavailable `bus.away`, Denied."""
+        from nats import errors
+
+        try:
+            return await self.guard.call(
+                "publish",
+                subject,
+                self.client.request(subject, body, headers=headers, timeout=timeout_seconds),
+                timeout_seconds + 0.5,
+            )
+        except errors.NoRespondersError as error:
+            raise Unavailable("bus.no_answer", f"nobody answers {subject}", "The service may be starting; try again.") from error
+        except (TimeoutError, errors.Error, OSError) as error:
+            raise Unavailable(
+                "bus.away", f"nats-server did not answer within {timeout_seconds:g} s: {type(error).__name__}"
+            ) from error
+
+    async def api_call(self, verb: str, body: Any = None, timeout_seconds: float = 5) -> dict[str, Any]:
+        """A call of the JetStream API. Raises Unavailable, Denied, Broken `bus.api` with the server's own words."""
+        reply = await self.request(
+            f"{self.api}.{verb}", json.dumps(body).encode() if body is not None else b"", timeout_seconds=timeout_seconds
+        )
+        answer = json.loads(reply.data)
+        if "error" in answer:
+            error = answer["error"]
+            raise Broken("bus.api", f"{verb}: {error.get('description')}", err_code=error.get("err_code"))
+        return cast(dict[str, Any], answer)
+
+    # -- queries -----------------------------------------------------------------------------------------------------
+    async def ask(self, query: Query, timeout_seconds: float = 2.0) -> Any:
+        """Ask and wait for the answer. Raises Unavailable `bus.no_answer`; an answer's own error as Rejected."""
+        here = current.get()
+        headers = {"traceparent": new_traceparent(here.traceparent), "ce-correlationid": here.correlation}
+        try:
+            reply = await self.request(
+                query.subject, query.model_dump_json().encode(), headers=headers, timeout_seconds=timeout_seconds
+            )
+        except Unavailable as error:
+            raise Unavailable("bus.no_answer", f"{query.owner} did not answer {query.name}", error.advice) from error
+        kind = query.answer or Answer
+        answer = kind.model_validate_json(reply.data)
+        if isinstance(answer, Answer) and answer.error:
+            error_kind = Unavailable if answer.error.endswith((".away", ".unavailable", ".no_answer")) else Rejected
+            raise error_kind(answer.error, answer.detail, answer.advice)
+        return answer
+
+    async def tell(self, query: Query) -> None:
+        """Publish a one-way query: no answer, not stored."""
+        await self.client.publish(query.subject, query.model_dump_json().encode())
+
+    def answer_queries(self, answers: Answers) -> None:
+        """Register the answers on the broker; before `start`."""
+        for query, answer in answers.table.values():
+            self._register(query, answer)
+
+    def _register(self, query: type[Query], answer: Callable[[Any], Awaitable[Part | None]]) -> None:
+        async def handle(message: Any) -> bytes | None:
+            try:
+                asked = query.model_validate_json(message.body)
+            except ValueError as error:
+                return _refusal("query.malformed", str(error).splitlines()[0]) if query.answer else None
+            headers = message.headers or {}
+            current.set(
+                Context(
+                    correlation=headers.get("ce-correlationid", ""),
+                    traceparent=headers.get("traceparent", ""),
+                    organisation=asked.organisation,
+                )
+            )
+            try:
+                result = await answer(asked)
+            except KiopsError as error:
+                return _refusal(error.code, error.message, error.advice)
+            except Exception as error:
+                self.log.exception("a query broke", query=query.type())
+                return _refusal("query.broken", f"{type(error).__name__} in {query.owner}")
+            return result.model_dump_json().encode() if result is not None else None
+
+        async def plain(message: Any) -> Any:
+            return message
+
+        # Handlers of one subject run beside each other: a slow ls-remote must not hold back the next question.
+        self.broker.subscriber(query.pattern(), queue=self.service, decoder=plain, max_workers=16)(
+            _raw(handle)
+        )
+
+    # -- logs --------------------------------------------------------------------------------------------------------
+    async def publish_log(self, subject: str, body: bytes) -> None:
+        """Store one message of a job's log. Raises Unavailable."""
+        reply = await self.request(subject, body, timeout_seconds=5)
+        answer = json.loads(reply.data)
+        if "error" in answer:
+            raise Unavailable("bus.log", str(answer["error"].get("description")))
+
+    async def read_log(
+        self, writer: str, organisation: str, job: str, from_line: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """A job's log messages from a line on: what is stored, then live ones until one says `end`.
+
+        Each is {"from", "lines": [[ms, stage, stream, text], ...], "progress", "end"}.
+        """
+        subject = f"log.{writer}.{organisation}.{job}"
+        live = await self.client.subscribe(subject)
+        try:
+            last = -1
+            async for message in self._stored_log(subject):
+                last = message["from"] + len(message["lines"])
+                if last > from_line or message.get("end"):
+                    yield message
+                if message.get("end"):
+                    return
+            async for raw in live.messages:
+                if not raw.data:
+                    continue
+                message = json.loads(raw.data)
+                if message["from"] + len(message["lines"]) <= last and message["lines"]:
+                    continue
+                yield message
+                if message.get("end"):
+                    return
+        finally:
+            with contextlib.suppress(Exception):
+                await live.unsubscribe()
+
+    async def _stored_log(self, subject: str) -> AsyncIterator[dict[str, Any]]:
+        sequence = 1
+        while True:
+            found = 0
+            async for headers, data in self._direct_batch(LOGS, subject, sequence, 500):
+                found += 1
+                sequence = int(headers["Nats-Sequence"]) + 1
+                yield json.loads(data)
+            if found < 500:
+                return
+
+    async def _direct_batch(
+        self, stream: str, subject: str, sequence: int, batch: int
+    ) -> AsyncIterator[tuple[dict[str, str], bytes]]:
+        client = self.client
+        inbox = client.new_inbox()
+        replies = await client.subscribe(inbox)
+        body = json.dumps({"seq": sequence, "batch": batch, "next_by_subj": subject}).encode()
+        try:
+            await client.publish(f"{self.api}.DIRECT.GET.{stream}", body, reply=inbox)
+            while True:
+                message = await replies.next_msg(timeout=5)
+                headers = message.headers or {}
+                if headers.get("Status"):
+                    return
+                yield headers, message.data
+        finally:
+            await replies.unsubscribe()
+
+    # -- life --------------------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Subscribe the answers, and make sure that the server let us. Raises Denied, naming the subject."""
+        await self.broker.start()
+        # nats-py writes the PING of a flush before what waits in its buffer; only the second flush is a barrier.
+        for _ in range(2):
+            await self.client.flush(timeout=5)
+        for kind, subject in self.guard.denied:
+            raise Denied(kind, subject)
+        self.connected = True
+
+    async def close(self) -> None:
+        self.closing = True
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(5):
+                await self.broker.stop()
+
+
+def _raw(handle: Callable[[Any], Awaitable[bytes | None]]) -> Callable[[Any], Awaitable[bytes | None]]:
+    # FastStream reads the parameter's annotation to decide how to decode; a plain one-argument function gets what our
+    # decoder returns, the whole message.
+    async def answer(message: Any) -> bytes | None:
+        return await handle(message)
+
+    return answer
+
+
+def _refusal(code: str, detail: str, advice: str = "") -> bytes:
+    return Answer(error=code, detail=detail, advice=advice).model_dump_json().encode()
+
+
+T = TypeVar("T")
+
+
+async def connect(service: str, url: str, seed: Path, *, api: str = "$JS.API", timeout_seconds: float = 10) -> Bus:
+    """Sign in with the service's NKey and its own inbox prefix. Raises Unavailable `bus.away` when that does not succeed in time.
+
+    The first connect has a deadline of its own: with endless reconnects a refused key would otherwise wait for ever.
+    """
+    from faststream.nats import NatsBroker
+    from faststream.nats.security import NatsNKey
+
+    if seed.stat().st_mode & 0o077:
+        raise Broken("bus.key_readable", f"the key file {seed.name} can be read by others", f"chmod 600 {seed}")
+    guard = Guard(service)
+    bus: Bus
+
+    async def lost() -> None:
+        bus.connected = False
+        if not bus.closing:
+            bus.log.warning("the connection to nats-server is lost; it is tried again")
+
+    async def back() -> None:
+        bus.connected = True
+        bus.log.info("connected to nats-server again")
+
+    broker = NatsBroker(
+        url,
+        name=f"kiops-{service}",
+        security=NatsNKey.from_file(seed),
+        inbox_prefix=f"_INBOX_{service}",
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0,
+        connect_timeout=2,
+        ping_interval=10,
+        max_outstanding_pings=2,
+        error_cb=guard.on_error,
+        disconnected_cb=lost,
+        reconnected_cb=back,
+        reconnect_to_server_handler=None,
+        graceful_timeout=2,
+        drain_timeout=2,
+        logger=None,
+        apply_types=False,
+    )
+    bus = Bus(service, broker, guard, api)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await broker.connect()
+    except (TimeoutError, OSError) as error:
+        with contextlib.suppress(Exception):
+            await broker.stop()
+        raise Unavailable("bus.away", f"no connection to nats-server at {url} as {service}", "Is it running?") from error
+    return bus

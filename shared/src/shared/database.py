@@ -1,0 +1,324 @@
+"""Databases: one writer at a time on SQLite, the same SQL on PostgreSQL, one transaction per request or message.
+
+`write()` and `read()` tell by their name what they do. On SQLite a write begins IMMEDIATE on the one writing connection (two
+writers on one file are unfair, a deferred one that reads first gets "database is locked"); reads have a connection of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
+
+from shared import ids
+from shared.clock import Clock
+from shared.context import current, new_traceparent
+from shared.errors import Unavailable
+from shared.facts._base import Message, Order
+
+if TYPE_CHECKING:
+    from shared.queries.gateway import OrderAnswered
+
+
+class Tx:
+    """One transaction: SQL, messages for the outbox, jobs, and what is to happen after the commit."""
+
+    def __init__(self, connection: AsyncConnection, database: Database) -> None:
+        self.connection = connection
+        self.database = database
+        self._after: list[Callable[[], object]] = []
+        self._puts: list[dict[str, Any]] = []
+        self.answers: list[OrderAnswered] = []
+
+    # -- SQL ---------------------------------------------------------------------------------------------------------
+    async def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
+        return await self.connection.execute(statement, parameters)  # type: ignore[return-value]
+
+    async def all(self, statement: sa.Executable, parameters: Any = None) -> Sequence[sa.Row[Any]]:
+        return (await self.connection.execute(statement, parameters)).all()
+
+    async def one(self, statement: sa.Executable, parameters: Any = None) -> sa.Row[Any] | None:
+        """The first row, or None."""
+        return (await self.connection.execute(statement, parameters)).first()
+
+    async def scalar(self, statement: sa.Executable, parameters: Any = None) -> Any:
+        """The first column of the first row, or None."""
+        return (await self.connection.execute(statement, parameters)).scalar()
+
+    def _insert(self, table: sa.Table) -> Any:
+        return (postgresql if self.database.is_postgresql else sqlite).insert(table)
+
+    async def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> bool:
+        """Insert unless a unique value is there already. True when the row is new."""
+        statement = self._insert(table).values(**values).on_conflict_do_nothing()
+        return (await self.connection.execute(statement)).rowcount > 0
+
+    async def upsert(self, table: sa.Table, values: Mapping[str, Any], key: Sequence[str]) -> None:
+        """Insert, or change the row with the same key to these values."""
+        statement = self._insert(table).values(**values)
+        changes = {name: statement.excluded[name] for name in values if name not in key}
+        if changes:
+            statement = statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=list(key))
+        await self.connection.execute(statement)
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+    async def put(self, message: Message, *, correlation: str | None = None) -> str:
+        """Put a fact or an order into the outbox, in this transaction. Returns its id.
+
+        An order of a person goes out under its intent's id, so that sending it again is harmless.
+        """
+        here = current.get()
+        name = message.intent if isinstance(message, Order) and message.intent else f"{self.database.name}-{ids.uuid7()}"
+        body = message.model_dump_json()
+        if len(body.encode()) > 256 * 1024:
+            raise ValueError(f"{message.type()} has {len(body)} bytes: what is longer than 256 KiB belongs in the object store")
+        now = self.database.clock.now()
+        headers = {
+            "ce-id": name,
+            "ce-type": message.type(),
+            "ce-source": f"/kiops/{self.database.name}",
+            "ce-subject": message.subject,
+            "ce-time": now.isoformat(timespec="milliseconds"),
+            "ce-specversion": "1.0",
+            "ce-correlationid": correlation or here.correlation,
+            "ce-causationid": here.causation,
+            "traceparent": new_traceparent(here.traceparent),
+        }
+        self._puts.append(
+            {
+                "id": name,
+                "organisation_id": message.organisation,
+                "subject": message.subject,
+                "headers": headers,
+                "body": body,
+                "created_at_ms": self.database.clock.now_ms(),
+            }
+        )
+        return name
+
+    async def answer(
+        self,
+        order: Order,
+        *,
+        accepted: bool = True,
+        code: str = "",
+        reason: str = "",
+        advice: str = "",
+        data: Mapping[str, str] | None = None,
+    ) -> None:
+        """Tell the gateway, after the commit, that a person's order was accepted or refused. Nothing for other orders."""
+        if not order.intent:
+            return
+        from shared.queries.gateway import OrderAnswered
+
+        self.answers.append(
+            OrderAnswered(
+                organisation=order.organisation,
+                intent=order.intent,
+                accepted=accepted,
+                code=code,
+                reason=reason,
+                advice=advice,
+                data=dict(data or {}),
+            )
+        )
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+    async def enqueue(
+        self,
+        kind: str,
+        *,
+        key: str,
+        run: str,
+        payload: Mapping[str, Any],
+        deadline_seconds: int,
+        organisation: str | None = None,
+        delay_seconds: float = 0,
+        job_id: str | None = None,
+    ) -> str:
+        """Store a job that a worker of this kind will do. Jobs of one key run one after another, in this order."""
+        from shared.jobs import enqueue
+
+        return await enqueue(
+            self,
+            kind,
+            key=key,
+            run=run,
+            payload=payload,
+            deadline_seconds=deadline_seconds,
+            organisation=organisation,
+            delay_seconds=delay_seconds,
+            job_id=job_id,
+        )
+
+    async def cancel_jobs(self, *, reason: str, run: str | None = None, kind: str | None = None, job: str | None = None) -> int:
+        """Ask for the end of open jobs of a run (or one job). Returns how many were open."""
+        from shared.jobs import cancel
+
+        return await cancel(self, reason=reason, run=run, kind=kind, job=job)
+
+    def after_commit(self, call: Callable[[], object]) -> None:
+        """Call this, which must not wait, once the transaction is on disk."""
+        self._after.append(call)
+
+    async def _flush(self) -> None:
+        if self._puts:
+            await self.connection.execute(self.database.outbox.insert(), self._puts)
+
+
+class Database:
+    """One service's database. Made by `open_database`."""
+
+    def __init__(self, name: str, metadata: sa.MetaData, writer: AsyncEngine, reader: AsyncEngine, clock: Clock) -> None:
+        self.name = name
+        self.metadata = metadata
+        self.clock = clock
+        self._writer, self._reader = writer, reader
+        self.is_postgresql = writer.dialect.name == "postgresql"
+        self._lock = asyncio.Lock()
+        self.outbox_wake = asyncio.Event()
+        self.jobs_wake = asyncio.Event()
+        self.on_answers: Callable[[list[OrderAnswered]], object] = lambda answers: None
+        self.jobs: Any = None
+
+    @property
+    def outbox(self) -> sa.Table:
+        return self.metadata.tables["outbox"]
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Tx]:
+        """A transaction that writes. Committed at the end of the block, rolled back by an exception. Await only SQL inside.
+
+        Raises Unavailable `database.away` when the database does not answer.
+        """
+        if self.is_postgresql:
+            async with self._write() as tx:
+                yield tx
+        else:
+            async with self._lock, self._write() as tx:
+                yield tx
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[Tx]:
+        try:
+            connection = await self._writer.connect()
+        except (OSError, sa.exc.DBAPIError) as error:
+            raise away(self.name, error) from error
+        try:
+            async with connection.begin():
+                tx = Tx(connection, self)
+                yield tx
+                await tx._flush()
+        except sa.exc.OperationalError as error:
+            raise away(self.name, error) from error
+        finally:
+            await connection.close()
+        if tx._puts:
+            self.outbox_wake.set()
+        for call in tx._after:
+            call()
+        if tx.answers:
+            self.on_answers(tx.answers)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
+        """A transaction that only reads: one consistent view."""
+        try:
+            connection = await self._reader.connect()
+        except (OSError, sa.exc.DBAPIError) as error:
+            raise away(self.name, error) from error
+        try:
+            yield Tx(connection, self)
+        except sa.exc.OperationalError as error:
+            raise away(self.name, error) from error
+        finally:
+            await connection.close()
+
+    async def now_ms(self, tx: Tx) -> int:
+        """The clock that leases run on: the database's on PostgreSQL, the monotonic one (same boot) on SQLite."""
+        if self.is_postgresql:
+            return int(await tx.scalar(sa.text("select (extract(epoch from clock_timestamp()) * 1000)::bigint")))
+        return int(self.clock.monotonic() * 1000)
+
+    async def close(self) -> None:
+        await self._reader.dispose()
+        await self._writer.dispose()
+
+
+def away(name: str, error: Exception) -> Unavailable:
+    """What a database that does not answer is called at the doors."""
+    first = str(getattr(error, "orig", None) or error).splitlines()[0] if str(error) else type(error).__name__
+    return Unavailable("database.away", f"the database of {name} does not answer: {first}", "Nothing is lost; it is tried again.")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+
+
+def sqlite_engine(path: Path, *, writes: bool, synchronous: str = "FULL") -> AsyncEngine:
+    """An engine with one connection on a file in WAL mode."""
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}",
+        poolclass=StaticPool if writes else AsyncAdaptedQueuePool,
+        json_serializer=_json,
+        **({} if writes else {"pool_size": 2, "max_overflow": 2, "pool_timeout": 10}),
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # we begin ourselves, see below
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=5000", "foreign_keys=ON", "cache_size=-1000"):
+            cursor.execute(f"pragma {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def postgresql_engine(url: str) -> AsyncEngine:
+    """An engine with a small pool; statements give up a lock after 5 s rather than wait for ever."""
+    return create_async_engine(
+        url,
+        pool_size=4,
+        max_overflow=4,
+        pool_pre_ping=True,
+        json_serializer=_json,
+        connect_args={"server_settings": {"lock_timeout": "5000"}, "timeout": 5},
+    )
+
+
+@asynccontextmanager
+async def open_engines(
+    name: str, metadata: sa.MetaData, *, path: Path, url: str, clock: Clock, synchronous: str = "FULL"
+) -> AsyncIterator[Database]:
+    """The database at a PostgreSQL URL, or in a SQLite file when there is none."""
+    if url:
+        writer = postgresql_engine(url)
+        database = Database(name, metadata, writer, writer, clock)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = Database(
+            name,
+            metadata,
+            sqlite_engine(path, writes=True, synchronous=synchronous),
+            sqlite_engine(path, writes=False, synchronous=synchronous),
+            clock,
+        )
+    try:
+        yield database
+    finally:
+        await database.close()

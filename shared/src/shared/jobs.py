@@ -1,0 +1,480 @@
+"""Long work: a row per job, workers that claim rows with a lease, a fencing token and a deadline.
+
+A message is never held for long work: its handler stores a job and is done. A worker claims the oldest job of its kind (of each
+key, when jobs of one key run one after another), says every few seconds that it lives, and writes its results in the transaction
+that ends the job. That transaction checks the token, so that an attempt which was taken over can write nothing. Leases run on
+the database's clock (PostgreSQL) or the monotonic one (SQLite, where one instance owns the file: what another instance held
+before is free at once).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from shared import ids, logging
+from shared.context import Context, current
+from shared.database import Database, Tx
+from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
+from shared.processes import Mark
+
+MAX_ATTEMPTS = 5
+QUEUE_DEADLINE_SECONDS = 2 * 3600
+
+
+@dataclass
+class Job:
+    """One attempt at one job. `token` is 1 on the first try and grows with each; effects outside carry `id` and `token`."""
+
+    id: str
+    kind: str
+    key: str
+    run: str
+    organisation: str
+    payload: dict[str, Any]
+    token: int
+    failures: int
+    deadline_seconds: int
+    context: Context
+    mark: Mark
+    created_at_ms: int
+    _jobs: Jobs
+    _folder: Path
+    ended: bool = False
+    lost: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """A private folder for this attempt; it is removed when the attempt ends."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._folder
+
+    @asynccontextmanager
+    async def progress(self) -> AsyncIterator[Tx]:
+        """A transaction that goes through only while this attempt holds the job. Raises LeaseLost."""
+        async with self._jobs.database.write() as tx:
+            await self._fence(tx)
+            yield tx
+
+    @asynccontextmanager
+    async def finish(self, outcome: str = "done") -> AsyncIterator[Tx]:
+        """The transaction that ends the job together with its results. Raises LeaseLost, and then nothing is written."""
+        async with self._jobs.database.write() as tx:
+            await self._fence(tx, outcome)
+            yield tx
+        self.ended = True
+
+    async def _fence(self, tx: Tx, outcome: str | None = None) -> None:
+        table = self._jobs.table
+        values: dict[str, Any] = {"holder": self._jobs.instance}
+        if outcome is not None:
+            values |= {"state": "ended", "outcome": outcome, "ended_at_ms": self._jobs.database.clock.now_ms()}
+        changed = await tx.execute(
+            table.update()
+            .where(
+                table.c.id == self.id,
+                table.c.token == self.token,
+                table.c.holder == self._jobs.instance,
+                table.c.state == "running",
+            )
+            .values(**values)
+        )
+        if changed.rowcount != 1:
+            self.lost = True
+            raise LeaseLost(self.id)
+        if outcome is not None:
+            tx.after_commit(self._jobs.database.jobs_wake.set)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What does jobs of one kind. `run(job)` must be safe to do again after a crash; it ends the job by `job.finish()`.
+
+    `on_failed(tx, job, error)` and `on_cancelled(tx, job, reason)` write what is to be told when it did not; both run inside the
+    transaction that ends the job.
+    """
+
+    kind: str
+    run: Callable[[Job], Awaitable[None]]
+    on_failed: Callable[[Tx, Job, KiopsError], Awaitable[None]]
+    on_cancelled: Callable[[Tx, Job, str], Awaitable[None]] | None = None
+    slots: int = 2
+    serial_per_key: bool = False
+    max_attempts: int = MAX_ATTEMPTS
+    queue_deadline_seconds: int = QUEUE_DEADLINE_SECONDS
+
+
+async def enqueue(
+    tx: Tx,
+    kind: str,
+    *,
+    key: str,
+    run: str,
+    payload: Mapping[str, Any],
+    deadline_seconds: int,
+    organisation: str | None,
+    delay_seconds: float,
+    job_id: str | None,
+) -> str:
+    here = current.get()
+    name = job_id or ids.new("job")
+    order = ids.uuid7()
+    table = tx.database.metadata.tables["job"]
+    await tx.execute(
+        table.insert().values(
+            id=name,
+            organisation_id=organisation or here.organisation or "main",
+            # Milliseconds and the counter within them: jobs stored by one process are in order.
+            number=int(order[:12] + order[13:16], 16),
+            kind=kind,
+            key=key,
+            run=run,
+            payload=dict(payload),
+            context={"causation": here.causation, "traceparent": here.traceparent},
+            state="queued",
+            deadline_seconds=deadline_seconds,
+            not_before_ms=(await tx.database.now_ms(tx) + int(delay_seconds * 1000)) if delay_seconds else 0,
+            created_at_ms=tx.database.clock.now_ms(),
+        )
+    )
+    tx.after_commit(tx.database.jobs_wake.set)
+    return name
+
+
+async def cancel(tx: Tx, *, reason: str, run: str | None, kind: str | None, job: str | None) -> int:
+    table = tx.database.metadata.tables["job"]
+    where = [table.c.state != "ended", table.c.cancel == ""]
+    if run is not None:
+        where.append(table.c.run == run)
+    if kind is not None:
+        where.append(table.c.kind == kind)
+    if job is not None:
+        where.append(table.c.id == job)
+    if len(where) == 2:
+        raise ValueError("cancel_jobs needs a run, a kind or a job")
+    changed = await tx.execute(table.update().where(*where).values(cancel=reason or "cancelled"))
+    if changed.rowcount:
+        tx.after_commit(tx.database.jobs_wake.set)
+    return changed.rowcount
+
+
+@dataclass
+class Jobs:
+    """The workers of one service on one database. `serve()` runs until it is cancelled; then it gives its jobs back."""
+
+    database: Database
+    workers: list[Worker]
+    work: Path
+    mark: Mark
+    lease_seconds: float = 30.0
+    heartbeat_seconds: float = 10.0
+    instance: str = field(default_factory=lambda: ids.uuid7())
+    _running: dict[str, tuple[Job, asyncio.Task[None]]] = field(default_factory=dict)
+    _stopping: bool = False
+
+    @property
+    def table(self) -> sa.Table:
+        return self.database.metadata.tables["job"]
+
+    @property
+    def running(self) -> list[Job]:
+        return [job for job, _ in self._running.values()]
+
+    async def serve(self) -> None:
+        log = logging.get(self.mark.service)
+        await self._reclaim()
+        beat = asyncio.create_task(self._heartbeat())
+        try:
+            while True:
+                self.database.jobs_wake.clear()
+                try:
+                    await self._cancel_marked()
+                    busy = await self._claim_all()
+                except Unavailable as error:
+                    log.warning("jobs wait for the database", error=str(error))
+                    busy, _ = False, await asyncio.sleep(1)
+                if busy:
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.database.jobs_wake.wait(), await self._idle_seconds())
+        finally:
+            self._stopping = True
+            beat.cancel()
+            tasks = [task for _, task in self._running.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(beat, *tasks, return_exceptions=True)
+
+    async def _reclaim(self) -> None:
+        """Free what an earlier instance on this SQLite file held, and remove the folders of its attempts."""
+        if self.database.is_postgresql:
+            return
+        async with self.database.write() as tx:
+            await tx.execute(
+                self.table.update()
+                .where(self.table.c.state == "running", self.table.c.holder != self.instance)
+                .values(lease_until_ms=-1)
+            )
+        if self.work.exists():
+            await asyncio.to_thread(shutil.rmtree, self.work, True)
+
+    def _kinds_with_room(self) -> list[Worker]:
+        taken: dict[str, int] = {}
+        for job, _ in self._running.values():
+            taken[job.kind] = taken.get(job.kind, 0) + 1
+        return [worker for worker in self.workers if taken.get(worker.kind, 0) < worker.slots]
+
+    async def _claim_all(self) -> bool:
+        """Claim one job per worker that has room. True when any was claimed."""
+        any_claimed = False
+        for worker in self._kinds_with_room():
+            async with self.database.read() as tx:
+                waiting = await tx.one(self._candidates(worker, await self.database.now_ms(tx)))
+            if waiting is None:
+                continue
+            if job := await self._claim(worker):
+                task = asyncio.create_task(self._attempt(worker, job))
+                self._running[job.id] = (job, task)
+                any_claimed = True
+        return any_claimed
+
+    def _candidates(self, worker: Worker, now_ms: int) -> sa.Select[Any]:
+        table = self.table
+        free = sa.or_(
+            sa.and_(table.c.state == "queued", sa.or_(table.c.not_before_ms <= now_ms, table.c.cancel != "")),
+            sa.and_(table.c.state == "running", table.c.lease_until_ms < now_ms, ~table.c.id.in_(list(self._running))),
+        )
+        query = sa.select(table).where(table.c.kind == worker.kind, table.c.state != "ended", free)
+        if worker.serial_per_key:
+            before = table.alias("before")
+            query = query.where(
+                ~sa.exists().where(
+                    before.c.kind == table.c.kind,
+                    before.c.key == table.c.key,
+                    before.c.state != "ended",
+                    before.c.number < table.c.number,
+                )
+            )
+        return query.order_by(table.c.number).limit(1)
+
+    async def _claim(self, worker: Worker) -> Job | None:
+        table = self.table
+        async with self.database.write() as tx:
+            now = await self.database.now_ms(tx)
+            query = self._candidates(worker, now)
+            if self.database.is_postgresql:
+                query = query.with_for_update(skip_locked=True, of=table)
+            row = await tx.one(query)
+            if row is None:
+                return None
+            crashed = 1 if row.state == "running" else 0
+            await tx.execute(
+                table.update()
+                .where(table.c.id == row.id)
+                .values(
+                    state="running",
+                    token=row.token + 1,
+                    failures=row.failures + crashed,
+                    holder=self.instance,
+                    lease_until_ms=now + int(self.lease_seconds * 1000),
+                )
+            )
+        context = Context(
+            correlation=row.run,
+            causation=row.context.get("causation", ""),
+            traceparent=row.context.get("traceparent", ""),
+            organisation=row.organisation_id,
+        )
+        return Job(
+            id=row.id,
+            kind=row.kind,
+            key=row.key,
+            run=row.run,
+            organisation=row.organisation_id,
+            payload=row.payload,
+            token=row.token + 1,
+            failures=row.failures + crashed,
+            deadline_seconds=row.deadline_seconds,
+            context=context,
+            mark=self.mark,
+            created_at_ms=row.created_at_ms,
+            _jobs=self,
+            _folder=self.work / f"{row.id}-{row.token + 1}",
+        )
+
+    async def _attempt(self, worker: Worker, job: Job) -> None:
+        current.set(job.context)
+        log = logging.get(self.mark.service).bind(job=job.id, kind=job.kind, token=job.token)
+        try:
+            try:
+                await self._work(worker, job, log)
+            except LeaseLost:
+                log.warning("this attempt was taken over; its results were refused")
+            except Unavailable as error:
+                # The database did not take the end of the job. The row is still ours and running: when its lease
+                # runs out (or at the next start) it is done again.
+                log.error("the job's end could not be written", error=str(error))
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("a worker broke")
+        finally:
+            self._running.pop(job.id, None)
+            if job._folder.exists():
+                await asyncio.shield(asyncio.to_thread(shutil.rmtree, job._folder, True))
+            self.database.jobs_wake.set()
+
+    async def _work(self, worker: Worker, job: Job, log: Any) -> None:
+        reason = await self._cancel_reason(job)
+        if reason:
+            await self._end_cancelled(worker, job, reason)
+            return
+        if job.failures >= worker.max_attempts:
+            await self._end_failed(
+                worker, job, Broken("job.attempts", f"given up after {job.failures} attempts that did not come to an end")
+            )
+            return
+        if self.database.clock.now_ms() - job.created_at_ms > worker.queue_deadline_seconds * 1000 and job.token == 1:
+            await self._end_failed(
+                worker,
+                job,
+                Broken("job.queue_deadline", f"waited longer than {worker.queue_deadline_seconds // 60} min for a worker"),
+            )
+            return
+        try:
+            async with asyncio.timeout(job.deadline_seconds):
+                await worker.run(job)
+            if not job.ended:
+                async with job.finish():
+                    pass
+        except LeaseLost:
+            raise
+        except TimeoutError:
+            await self._end_failed(
+                worker,
+                job,
+                Broken("job.deadline", f"did not end within {job.deadline_seconds} s and was stopped", "Raise its deadline."),
+            )
+        except asyncio.CancelledError:
+            await self._cancelled(worker, job)
+        except Unavailable as error:
+            if job.failures + 1 >= worker.max_attempts:
+                await self._end_failed(worker, job, error)
+            else:
+                await self._again(job, error, log)
+        except Rejected as error:
+            await self._end_failed(worker, job, error)
+        except KiopsError as error:
+            await self._end_failed(worker, job, error)
+        except Exception as error:
+            log.exception("a job broke")
+            await self._end_failed(worker, job, Broken("job.broken", f"{type(error).__name__}: {error}"))
+
+    async def _cancelled(self, worker: Worker, job: Job) -> None:
+        """The task was cancelled: by a person (the row says so), by a lost lease, or because we stop."""
+        task = asyncio.current_task()
+        if task:
+            task.uncancel()
+        if job.ended:
+            return
+        reason = await self._cancel_reason(job)
+        if reason:
+            await self._end_cancelled(worker, job, reason)
+        elif not job.lost:
+            async with self.database.write() as tx:
+                await tx.execute(
+                    self.table.update()
+                    .where(self.table.c.id == job.id, self.table.c.token == job.token, self.table.c.state == "running")
+                    .values(state="queued", holder="", lease_until_ms=0)
+                )
+
+    async def _again(self, job: Job, error: Unavailable, log: Any) -> None:
+        delay = min(60.0, 2.0**job.failures) * random.uniform(0.8, 1.2)
+        log.warning("tried again later", error=str(error), seconds=round(delay, 1))
+        async with self.database.write() as tx:
+            now = await self.database.now_ms(tx)
+            await tx.execute(
+                self.table.update()
+                .where(self.table.c.id == job.id, self.table.c.token == job.token, self.table.c.state == "running")
+                .values(
+                    state="queued", failures=job.failures + 1, holder="", lease_until_ms=0, not_before_ms=now + int(delay * 1000)
+                )
+            )
+
+    async def _end_failed(self, worker: Worker, job: Job, error: KiopsError) -> None:
+        if job.ended:
+            return
+        async with job.finish("failed") as tx:
+            await worker.on_failed(tx, job, error)
+
+    async def _end_cancelled(self, worker: Worker, job: Job, reason: str) -> None:
+        async with job.finish("cancelled") as tx:
+            if worker.on_cancelled:
+                await worker.on_cancelled(tx, job, reason)
+
+    async def _cancel_reason(self, job: Job) -> str:
+        async with self.database.read() as tx:
+            return await tx.scalar(sa.select(self.table.c.cancel).where(self.table.c.id == job.id)) or ""
+
+    async def _cancel_marked(self) -> None:
+        if not self._running:
+            return
+        async with self.database.read() as tx:
+            rows = await tx.all(
+                sa.select(self.table.c.id).where(self.table.c.id.in_(list(self._running)), self.table.c.cancel != "")
+            )
+        for row in rows:
+            if row.id in self._running:
+                self._running[row.id][1].cancel()
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(self.heartbeat_seconds)
+            held = list(self._running)
+            if not held:
+                continue
+            try:
+                async with self.database.write() as tx:
+                    now = await self.database.now_ms(tx)
+                    await tx.execute(
+                        self.table.update()
+                        .where(self.table.c.id.in_(held), self.table.c.holder == self.instance, self.table.c.state == "running")
+                        .values(lease_until_ms=now + int(self.lease_seconds * 1000))
+                    )
+                    rows = await tx.all(
+                        sa.select(self.table.c.id).where(self.table.c.id.in_(held), self.table.c.holder == self.instance)
+                    )
+            except Unavailable:
+                continue
+            kept = {row.id for row in rows}
+            for name in held:
+                if name not in kept and name in self._running:
+                    job, task = self._running[name]
+                    job.lost = True
+                    task.cancel()
+
+    async def _idle_seconds(self) -> float:
+        """Until the next delayed job is due; at most 1 s where others may enqueue too, else 15 s."""
+        longest = 1.0 if self.database.is_postgresql else 15.0
+        async with self.database.read() as tx:
+            now = await self.database.now_ms(tx)
+            due = await tx.scalar(
+                sa.select(sa.func.min(self.table.c.not_before_ms)).where(
+                    self.table.c.state == "queued", self.table.c.not_before_ms > now
+                )
+            )
+        return min(longest, max(0.05, (due - now) / 1000)) if due else longest
+
+    async def open_jobs(self) -> int:
+        """How many jobs have not ended."""
+        async with self.database.read() as tx:
+            return await tx.scalar(sa.select(sa.func.count()).where(self.table.c.state != "ended")) or 0

@@ -1,0 +1,1 @@
+"""CONTRACTS: what to do. One module per service that obeys; nothing here but shape."""

@@ -1,0 +1,117 @@
+"""The relay: publishes a database's outbox in order, in atomic batches, and marks a row sent only after the server has it.
+
+At least once with an id each; the server's duplicate window and every receiver's inbox make it once. Rows are chosen by
+`sent = false`, never by a remembered number (on PostgreSQL the order of numbers is not the order of commits).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from shared import ids, logging
+from shared.bus import Bus
+from shared.database import Database
+from shared.errors import Broken, KiopsError, Unavailable
+from shared.lease import Lease
+
+BATCH = 200
+DUPLICATE_IN_BATCH = 10201  # nats-server: an id of the batch is stored already, so the whole batch was refused
+KEEP_SENT_MS = 24 * 3600 * 1000
+
+
+class Relay:
+    """One database's relay. `serve()` runs until it is cancelled."""
+
+    def __init__(self, database: Database, bus: Bus, lease: Lease) -> None:
+        self.database, self.bus, self.lease = database, bus, lease
+        self.log = logging.get(database.name)
+
+    async def serve(self) -> None:
+        swept = 0.0
+        while True:
+            self.database.outbox_wake.clear()
+            wait = 1.0
+            try:
+                async with self.lease.held():
+                    while rows := await self._unsent():
+                        await self._publish(rows)
+                    if self.database.clock.monotonic() - swept > 3600:
+                        swept = self.database.clock.monotonic()
+                        await self._forget_sent()
+            except Unavailable as error:
+                self.log.warning("the outbox waits", error=str(error))
+                wait = 0.2
+            except KiopsError as error:
+                self.log.error("the outbox is held up", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.database.outbox_wake.wait(), wait)
+
+    async def unsent(self) -> int:
+        """How many rows wait."""
+        outbox = self.database.outbox
+        async with self.database.read() as tx:
+            return await tx.scalar(sa.select(sa.func.count()).where(outbox.c.sent.is_(False))) or 0
+
+    async def _unsent(self) -> Sequence[sa.Row[Any]]:
+        outbox = self.database.outbox
+        async with self.database.read() as tx:
+            return await tx.all(sa.select(outbox).where(outbox.c.sent.is_(False)).order_by(outbox.c.position).limit(BATCH))
+
+    async def _publish(self, rows: Sequence[sa.Row[Any]]) -> None:
+        if len(rows) == 1 or not await self._publish_batch(rows):
+            for row in rows:
+                await self._publish_one(row)
+        outbox = self.database.outbox
+        async with self.database.write() as tx:
+            await self.lease.check(tx)
+            await tx.execute(outbox.update().where(outbox.c.position.in_([row.position for row in rows])).values(sent=True))
+
+    async def _publish_batch(self, rows: Sequence[sa.Row[Any]]) -> bool:
+        """True when the server stored all of them; False when some were there already and each must go by itself."""
+        batch = ids.uuid7()
+        for number, row in enumerate(rows, 1):
+            headers = _headers(row) | {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            if number == len(rows):
+                headers["Nats-Batch-Commit"] = "1"
+            if number in (1, len(rows)):
+                reply = await self.bus.request(row.subject, row.body.encode(), headers=headers)
+                answer = json.loads(reply.data or b"{}")
+                if "error" in answer:
+                    if answer["error"].get("err_code") == DUPLICATE_IN_BATCH:
+                        return False
+                    raise Unavailable("bus.batch", f"the bus refused a batch: {answer['error'].get('description')}")
+            else:
+                await self.bus.client.publish(row.subject, row.body.encode(), headers=headers)
+        return True
+
+    async def _publish_one(self, row: sa.Row[Any]) -> None:
+        reply = await self.bus.request(row.subject, row.body.encode(), headers=_headers(row))
+        answer = json.loads(reply.data)
+        if "error" in answer:
+            raise Unavailable("bus.publish", f"the bus refused {row.subject}: {answer['error'].get('description')}")
+        if "stream" not in answer:
+            raise Broken("bus.no_stream", f"no stream keeps {row.subject}")
+
+    async def _forget_sent(self) -> None:
+        outbox = self.database.outbox
+        async with self.database.write() as tx:
+            await tx.execute(
+                outbox.delete().where(
+                    outbox.c.sent.is_(True), outbox.c.created_at_ms < self.database.clock.now_ms() - KEEP_SENT_MS
+                )
+            )
+
+
+def _headers(row: sa.Row[Any]) -> dict[str, str]:
+    from urllib.parse import quote
+
+    headers = {
+        name: quote(value, safe="-._~/:+ ") if name.startswith("ce-") else value for name, value in row.headers.items() if value
+    }
+    return headers | {"Nats-Msg-Id": row.id}

@@ -1,0 +1,64 @@
+"""Settings: each part declares the ones it needs, with a default that works and a sentence each; units are in the names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """The base of a service's settings. Subclass with `env_prefix`::
+
+    class BuilderSettings(ServiceSettings, env_prefix="BUILDER_"):
+        slots: int = Field(2, description="How many builds run at once.")
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    def shown(self) -> dict[str, tuple[Any, str]]:
+        """Every setting's value and sentence; secrets as `(set)` or `(not set)`, never their value."""
+        rows = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = "(set)" if value.get_secret_value() else "(not set)"
+            rows[f"{self.model_config.get('env_prefix', '')}{name}".upper()] = (value, field.description or "")
+        return rows
+
+
+def home() -> Path:
+    """Where KIOPS keeps what it makes: $KIOPS_HOME, else kiops below $XDG_DATA_HOME, else ~/.local/share/kiops."""
+    if given := os.environ.get("KIOPS_HOME"):
+        return Path(given)
+    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return Path(base) / "kiops"
+
+
+class PlatformSettings(ServiceSettings, env_prefix="KIOPS_"):
+    """What is the same for all services of a process."""
+
+    home: Path = Field(default_factory=home, description="Folder of the environment, the tools and the data.")
+    data: Path | None = Field(None, description="Folder of all data; `data` below KIOPS_HOME when not set.")
+    host: str = Field("127.0.0.1", description="Address on which HTTP is served.")
+    port: int = Field(8640, description="Port on which HTTP is served.")
+    organisation: str = Field("main", description="Identifier of the first organisation.")
+    log_level: str = Field("info", description="Least level of log lines: debug, info, warning or error.")
+    log_file: Path | None = Field(None, description="File that log lines go to; standard error when not set.")
+    trace_file: Path | None = Field(None, description="File that finished spans go to, one JSON object per line.")
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL address with {database} where the name of a service's database stands; SQLite files when not set.",
+    )
+    bus_url: str = Field("", description="Address of a nats-server; the platform's own one when not set.")
+    bus_api_prefix: str = Field("$JS.API", description="Prefix of the JetStream API, another with an account per service.")
+    lease_seconds: float = Field(30.0, description="A job without a heartbeat for this long is taken over.")
+    heartbeat_seconds: float = Field(10.0, description="How often a running job says that it lives.")
+
+    @property
+    def root(self) -> Path:
+        """The platform's data folder."""
+        return self.data or self.home / "data"
