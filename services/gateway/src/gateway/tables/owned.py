@@ -1,4 +1,4 @@
-"""What only the gateway knows: people, sessions, credentials (as ciphertext), the catalogue, intents and the audit chain.
+"""What only the gateway knows: people, sessions, credentials (ciphertext), the catalogue, intents, the audit chain.
 
 Never rebuilt from facts. Tokens of sessions, links and programs are stored as SHA-256 only.
 """

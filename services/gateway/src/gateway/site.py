@@ -1,0 +1,30 @@
+"""What doors (API and pages) are given: one value, made in `wiring`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.clock import Clock
+from shared.database import Database
+from shared.runtime import Host
+
+from gateway.access import Access
+from gateway.handlers import Handlers
+from gateway.live import Live
+from gateway.settings import GatewaySettings
+
+
+@dataclass(frozen=True)
+class Site:
+    """`read` is the read model (rows of `tables.read_model`), `owned` what only the gateway knows. A door checks who asks with
+    `await site.access.actor(request)` (JSON, GET) or `await site.access.form(request)` (form posts), reads with `store` and
+    changes things through `handlers` only."""
+
+    host: Host
+    settings: GatewaySettings
+    clock: Clock
+    owned: Database
+    read: Database
+    access: Access
+    live: Live
+    handlers: Handlers

@@ -1,0 +1,47 @@
+"""The audit: the view that facts make, and the chain that the gateway owns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from shared.database import Tx
+
+from gateway.tables.owned import audit_heads, audit_rows
+from gateway.tables.read_model import audit
+
+_CHUNK = 5000
+
+
+async def listed(
+    tx: Tx, organisation: str, *, category: str = "", actor: str = "", before: int | None = None, limit: int = 50
+) -> Sequence[sa.Row[Any]]:
+    """Newest first; `before` is the stream position of the last row already seen."""
+    query = sa.select(audit).where(audit.c.organisation_id == organisation)
+    if category:
+        query = query.where(audit.c.category == category)
+    if actor:
+        query = query.where(audit.c.actor == actor)
+    if before is not None:
+        query = query.where(audit.c.sequence < before)
+    return await tx.all(query.order_by(audit.c.sequence.desc()).limit(limit))
+
+
+async def head(tx: Tx, organisation: str) -> sa.Row[Any] | None:
+    return await tx.one(sa.select(audit_heads).where(audit_heads.c.organisation_id == organisation))
+
+
+async def chain(tx: Tx, organisation: str) -> list[sa.Row[Any]]:
+    """All rows of the chain, first to last, read in pieces."""
+    rows: list[sa.Row[Any]] = []
+    while True:
+        piece = await tx.all(
+            sa.select(audit_rows)
+            .where(audit_rows.c.organisation_id == organisation, audit_rows.c.number > (rows[-1].number if rows else 0))
+            .order_by(audit_rows.c.number)
+            .limit(_CHUNK)
+        )
+        rows.extend(piece)
+        if len(piece) < _CHUNK:
+            return rows

@@ -1,0 +1,180 @@
+"""Accounts, sessions, links and tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from shared.database import Tx
+
+from gateway.tables.owned import keys, login_links, memberships, organisations, sessions, tokens, users
+
+
+def _person(*columns: Any) -> sa.Select:
+    return (
+        sa.select(users.c.id.label("user_id"), users.c.name, users.c.label, memberships.c.role, *columns)
+        .join(memberships, memberships.c.user_id == users.c.id)
+        .where(users.c.disabled_at_ms.is_(None))
+    )
+
+
+async def by_session(tx: Tx, session_id: str, now_ms: int) -> sa.Row[Any] | None:
+    return await tx.one(
+        _person(sessions.c.organisation_id, sessions.c.seen_at_ms)
+        .join(
+            sessions,
+            (sessions.c.user_id == users.c.id) & (sessions.c.organisation_id == memberships.c.organisation_id),
+        )
+        .where(sessions.c.id == session_id, sessions.c.ended_at_ms.is_(None), sessions.c.expires_at_ms > now_ms)
+    )
+
+
+async def by_token(tx: Tx, token_id: str, now_ms: int) -> sa.Row[Any] | None:
+    return await tx.one(
+        _person(tokens.c.organisation_id)
+        .join(tokens, (tokens.c.user_id == users.c.id) & (tokens.c.organisation_id == memberships.c.organisation_id))
+        .where(
+            tokens.c.id == token_id,
+            tokens.c.ended_at_ms.is_(None),
+            sa.or_(tokens.c.expires_at_ms.is_(None), tokens.c.expires_at_ms > now_ms),
+        )
+    )
+
+
+async def by_name(tx: Tx, name: str) -> sa.Row[Any] | None:
+    return await tx.one(sa.select(users).where(users.c.name == name, users.c.disabled_at_ms.is_(None)))
+
+
+async def first_admin(tx: Tx, organisation: str) -> sa.Row[Any] | None:
+    """The oldest account with the admin role of an organisation."""
+    return await tx.one(
+        sa.select(users)
+        .join(memberships, memberships.c.user_id == users.c.id)
+        .where(
+            memberships.c.organisation_id == organisation,
+            memberships.c.role == "admin",
+            users.c.disabled_at_ms.is_(None),
+        )
+        .order_by(users.c.created_at_ms, users.c.id)
+    )
+
+
+async def add_admin(tx: Tx, organisation: str, user_id: str, name: str, password: str | None, now_ms: int) -> bool:
+    """The organisation and its first account. False when another process was quicker."""
+    await tx.insert_new(organisations, {"organisation_id": organisation, "name": organisation, "created_at_ms": now_ms})
+    new = await tx.insert_new(
+        users,
+        {
+            "id": user_id,
+            "organisation_id": organisation,
+            "name": name,
+            "label": name,
+            "password": password,
+            "created_at_ms": now_ms,
+        },
+    )
+    if new:
+        await tx.insert_new(
+            memberships,
+            {"user_id": user_id, "organisation_id": organisation, "role": "admin", "created_at_ms": now_ms},
+        )
+    return new
+
+
+async def set_password(tx: Tx, user_id: str, password: str) -> None:
+    await tx.execute(users.update().where(users.c.id == user_id).values(password=password))
+
+
+async def add_session(tx: Tx, **values: Any) -> None:
+    await tx.execute(sessions.insert().values(**values))
+    await tx.execute(users.update().where(users.c.id == values["user_id"]).values(signed_in_at_ms=values["created_at_ms"]))
+
+
+async def touch_session(tx: Tx, session_id: str, now_ms: int, expires_at_ms: int) -> None:
+    await tx.execute(sessions.update().where(sessions.c.id == session_id).values(seen_at_ms=now_ms, expires_at_ms=expires_at_ms))
+
+
+async def end_session(tx: Tx, session_id: str, now_ms: int) -> None:
+    await tx.execute(
+        sessions.update().where(sessions.c.id == session_id, sessions.c.ended_at_ms.is_(None)).values(ended_at_ms=now_ms)
+    )
+
+
+async def end_other_sessions(tx: Tx, user_id: str, session_id: str, now_ms: int) -> None:
+    """End all sessions of a person but this one."""
+    await tx.execute(
+        sessions.update()
+        .where(sessions.c.user_id == user_id, sessions.c.id != session_id, sessions.c.ended_at_ms.is_(None))
+        .values(ended_at_ms=now_ms)
+    )
+
+
+async def add_link(tx: Tx, link_id: str, user_id: str, organisation: str, now_ms: int, until_ms: int) -> None:
+    await tx.execute(
+        login_links.insert().values(
+            id=link_id,
+            organisation_id=organisation,
+            user_id=user_id,
+            created_at_ms=now_ms,
+            expires_at_ms=until_ms,
+        )
+    )
+
+
+async def use_link(tx: Tx, link_id: str, now_ms: int) -> sa.Row[Any] | None:
+    """Mark a link as used and return it; None when it is used, too old or unknown. One statement decides, so once only."""
+    used = await tx.execute(
+        login_links.update()
+        .where(
+            login_links.c.id == link_id,
+            login_links.c.used_at_ms.is_(None),
+            login_links.c.expires_at_ms > now_ms,
+        )
+        .values(used_at_ms=now_ms)
+    )
+    if used.rowcount == 0:
+        return None
+    return await tx.one(sa.select(login_links).where(login_links.c.id == link_id))
+
+
+async def add_token(
+    tx: Tx, token_id: str, user_id: str, organisation: str, label: str, now_ms: int, until_ms: int | None = None
+) -> None:
+    await tx.insert_new(
+        tokens,
+        {
+            "id": token_id,
+            "organisation_id": organisation,
+            "user_id": user_id,
+            "label": label,
+            "created_at_ms": now_ms,
+            "expires_at_ms": until_ms,
+        },
+    )
+
+
+async def end_tokens(tx: Tx, organisation: str, label: str, now_ms: int, but: str = "") -> None:
+    """End the tokens with this label, but one."""
+    await tx.execute(
+        tokens.update()
+        .where(
+            tokens.c.organisation_id == organisation,
+            tokens.c.label == label,
+            tokens.c.id != but,
+            tokens.c.ended_at_ms.is_(None),
+        )
+        .values(ended_at_ms=now_ms)
+    )
+
+
+async def key(tx: Tx, name: str, organisation: str, fresh: str, now_ms: int) -> str:
+    """A stored value that replicas share: `fresh` when this is the first to ask."""
+    await tx.insert_new(keys, {"name": name, "organisation_id": organisation, "value": fresh, "created_at_ms": now_ms})
+    return str(await tx.scalar(sa.select(keys.c.value).where(keys.c.name == name)))
+
+
+async def purge(tx: Tx, now_ms: int) -> None:
+    """Remove sessions and links that ended a day ago."""
+    day = now_ms - 86_400_000
+    await tx.execute(sessions.delete().where(sa.or_(sessions.c.expires_at_ms < day, sessions.c.ended_at_ms < day)))
+    await tx.execute(login_links.delete().where(login_links.c.expires_at_ms < day))

@@ -1,0 +1,49 @@
+"""Releases and deploys with their progress, of the read model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from shared.database import Tx
+
+from gateway.tables.read_model import deploy_events, deploys, releases
+
+
+async def find(tx: Tx, organisation: str, release: str) -> sa.Row[Any] | None:
+    return await tx.one(sa.select(releases).where(releases.c.organisation_id == organisation, releases.c.id == release))
+
+
+async def by_number(tx: Tx, service_id: str, environment: str, number: int) -> sa.Row[Any] | None:
+    return await tx.one(
+        sa.select(releases).where(
+            releases.c.service_id == service_id,
+            releases.c.environment == environment,
+            releases.c.number == number,
+        )
+    )
+
+
+async def listed(
+    tx: Tx, organisation: str, *, service_id: str = "", environment: str = "", before: str = "", limit: int = 50
+) -> Sequence[sa.Row[Any]]:
+    """Newest first by id, which is time-ordered."""
+    query = sa.select(releases).where(releases.c.organisation_id == organisation)
+    if service_id:
+        query = query.where(releases.c.service_id == service_id)
+    if environment:
+        query = query.where(releases.c.environment == environment)
+    if before:
+        query = query.where(releases.c.id < before)
+    return await tx.all(query.order_by(releases.c.id.desc()).limit(limit))
+
+
+async def deploys_of(tx: Tx, run: str) -> Sequence[sa.Row[Any]]:
+    return await tx.all(sa.select(deploys).where(deploys.c.run_id == run).order_by(deploys.c.environment))
+
+
+async def deploy_events_of(tx: Tx, deploy_ids: Sequence[str]) -> Sequence[sa.Row[Any]]:
+    return await tx.all(
+        sa.select(deploy_events).where(deploy_events.c.deploy_id.in_(deploy_ids)).order_by(deploy_events.c.sequence)
+    )

@@ -1,0 +1,90 @@
+"""Runs, their steps and waits, of the read model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from shared.database import Tx
+from shared.words import RUN_ENDED
+
+from gateway.tables.read_model import run_steps, run_waits, runs, services
+
+# How many runs before this one a timeline is compared with.
+HISTORY = 20
+
+
+async def find(tx: Tx, organisation: str, run: str) -> sa.Row[Any] | None:
+    """By its id."""
+    return await tx.one(sa.select(runs).where(runs.c.organisation_id == organisation, runs.c.id == run))
+
+
+async def by_number(tx: Tx, service_id: str, number: int) -> sa.Row[Any] | None:
+    return await tx.one(sa.select(runs).where(runs.c.service_id == service_id, runs.c.number == number))
+
+
+async def default_branch(tx: Tx, service_id: str) -> str:
+    return str(await tx.scalar(sa.select(services.c.branch).where(services.c.id == service_id)) or "main")
+
+
+async def listed(
+    tx: Tx,
+    organisation: str,
+    *,
+    service_id: str = "",
+    states: Sequence[str] = (),
+    branch: str = "",
+    trigger: str = "",
+    before: tuple[int, str] | None = None,
+    limit: int = 50,
+) -> Sequence[sa.Row[Any]]:
+    """Newest first; `before` is (born_at_ms, id) of the last row already seen."""
+    query = sa.select(runs).where(runs.c.organisation_id == organisation)
+    if service_id:
+        query = query.where(runs.c.service_id == service_id)
+    if states:
+        query = query.where(runs.c.state.in_(states))
+    if branch:
+        query = query.where(runs.c.branch == branch)
+    if trigger:
+        query = query.where(runs.c.trigger == trigger)
+    if before:
+        query = query.where(sa.or_(runs.c.born_at_ms < before[0], sa.and_(runs.c.born_at_ms == before[0], runs.c.id < before[1])))
+    return await tx.all(query.order_by(runs.c.born_at_ms.desc(), runs.c.id.desc()).limit(limit))
+
+
+async def steps(tx: Tx, run_ids: Sequence[str]) -> Sequence[sa.Row[Any]]:
+    """Steps of these runs, in the order of the plan."""
+    return await tx.all(
+        sa.select(run_steps)
+        .where(run_steps.c.run_id.in_(run_ids))
+        .order_by(run_steps.c.run_id, run_steps.c.position, run_steps.c.environment)
+    )
+
+
+async def waits(tx: Tx, run_ids: Sequence[str]) -> Sequence[sa.Row[Any]]:
+    return await tx.all(sa.select(run_waits).where(run_waits.c.run_id.in_(run_ids)).order_by(run_waits.c.started_at_ms))
+
+
+async def before(tx: Tx, run: Any) -> Sequence[sa.Row[Any]]:
+    """The last runs of the service before this one that did the same (built, or rolled back) and came through."""
+    likes = runs.c.release_id.is_(None) if run.release_id is None else runs.c.release_id.is_not(None)
+    return await tx.all(
+        sa.select(runs)
+        .where(runs.c.service_id == run.service_id, runs.c.number < run.number, runs.c.state == "success", likes)
+        .order_by(runs.c.number.desc())
+        .limit(HISTORY)
+    )
+
+
+async def unfinished(tx: Tx, organisation: str) -> int:
+    """How many runs have not ended."""
+    return int(
+        await tx.scalar(
+            sa.select(sa.func.count())
+            .select_from(runs)
+            .where(runs.c.organisation_id == organisation, runs.c.state.not_in([str(state) for state in RUN_ENDED]))
+        )
+        or 0
+    )
