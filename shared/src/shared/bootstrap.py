@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shared.bus import EVENTS, HEARS, LOGS, Bus, connect, stored
+from shared.bus import EVENTS, HEARS, LOGS, Bus, stored
 from shared.errors import Broken
 from shared.permissions import BOOTSTRAP
 
@@ -93,14 +93,13 @@ async def declare(bus: Bus, replicas: int = 1) -> None:
         except Broken as error:
             if error.detail.get("err_code") != 10014:  # consumer not found
                 raise
-        await bus.api_call(
-            f"CONSUMER.DURABLE.CREATE.{EVENTS}.{name}", {"stream_name": EVENTS, "config": settings, "action": ""}
-        )
+        await bus.api_call(f"CONSUMER.DURABLE.CREATE.{EVENTS}.{name}", {"stream_name": EVENTS, "config": settings, "action": ""})
 
 
 async def bootstrap(url: str, keys: Path, *, api: str = "$JS.API") -> None:
     """Sign in as the bootstrap identity, declare everything, leave."""
-    bus = await connect(BOOTSTRAP, url, keys / f"{BOOTSTRAP}.nk", api=api)
+    bus = Bus(BOOTSTRAP, url, keys / f"{BOOTSTRAP}.nk", api=api)
+    await bus.open()
     try:
         await declare(bus)
     finally:

@@ -14,7 +14,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from shared import logging
 from shared.context import Context, current, new_traceparent
@@ -27,7 +27,6 @@ from shared.orders import webhook as webhook_orders
 from shared.queries import Answer
 from shared.queries import builder as builder_queries  # noqa: F401  (registers the contracts)
 from shared.queries import deployer as deployer_queries  # noqa: F401
-from shared.queries import gateway as gateway_queries
 from shared.queries import operator_proxy as operator_queries  # noqa: F401
 from shared.queries import webhook as webhook_queries  # noqa: F401
 from shared.subscribers import Answers
@@ -174,10 +173,13 @@ class Guard:
 
 
 class Bus:
-    """One service's connection. Made by `connect`."""
+    """One service's connection. `open()` signs in and subscribes; until then, and while it is lost, calls raise Unavailable."""
 
-    def __init__(self, service: str, broker: NatsBroker, guard: Guard, api: str) -> None:
-        self.service, self.broker, self.guard, self.api = service, broker, guard, api
+    def __init__(self, service: str, url: str, seed: Path, *, api: str = "$JS.API") -> None:
+        self.service, self.url, self.seed, self.api = service, url, seed, api
+        self.guard = Guard(service)
+        self.answers = Answers()
+        self.broker: NatsBroker | None = None
         self.connected = False
         self.closing = False
         self.log = logging.get(service)
@@ -211,7 +213,9 @@ class Bus:
     async def api_call(self, verb: str, body: Any = None, timeout_seconds: float = 5) -> dict[str, Any]:
         """A call of the JetStream API. Raises Unavailable, Denied, Broken `bus.api` with the server's own words."""
         reply = await self.request(
-            f"{self.api}.{verb}", json.dumps(body).encode() if body is not None else b"", timeout_seconds=timeout_seconds
+            f"{self.api}.{verb}",
+            json.dumps(body).encode() if body is not None else b"",
+            timeout_seconds=timeout_seconds,
         )
         answer = json.loads(reply.data)
         if "error" in answer:
@@ -241,12 +245,7 @@ class Bus:
         """Publish a one-way query: no answer, not stored."""
         await self.client.publish(query.subject, query.model_dump_json().encode())
 
-    def answer_queries(self, answers: Answers) -> None:
-        """Register the answers on the broker; before `start`."""
-        for query, answer in answers.table.values():
-            self._register(query, answer)
-
-    def _register(self, query: type[Query], answer: Callable[[Any], Awaitable[Part | None]]) -> None:
+    def _register(self, broker: NatsBroker, query: type[Query], answer: Callable[[Any], Awaitable[Part | None]]) -> None:
         async def handle(message: Any) -> bytes | None:
             try:
                 asked = query.model_validate_json(message.body)
@@ -273,9 +272,7 @@ class Bus:
             return message
 
         # Handlers of one subject run beside each other: a slow ls-remote must not hold back the next question.
-        self.broker.subscriber(query.pattern(), queue=self.service, decoder=plain, max_workers=16)(
-            _raw(handle)
-        )
+        broker.subscriber(query.pattern(), queue=self.service, decoder=plain, max_workers=16)(_raw(handle))
 
     # -- logs --------------------------------------------------------------------------------------------------------
     async def publish_log(self, subject: str, body: bytes) -> None:
@@ -285,9 +282,7 @@ class Bus:
         if "error" in answer:
             raise Unavailable("bus.log", str(answer["error"].get("description")))
 
-    async def read_log(
-        self, writer: str, organisation: str, job: str, from_line: int = 0
-    ) -> AsyncIterator[dict[str, Any]]:
+    async def read_log(self, writer: str, organisation: str, job: str, from_line: int = 0) -> AsyncIterator[dict[str, Any]]:
         """A job's log messages from a line on: what is stored, then live ones until one says `end`.
 
         Each is {"from", "lines": [[ms, stage, stream, text], ...], "progress", "end"}.
@@ -345,21 +340,85 @@ class Bus:
             await replies.unsubscribe()
 
     # -- life --------------------------------------------------------------------------------------------------------
-    async def start(self) -> None:
-        """Subscribe the answers, and make sure that the server let us. Raises Denied, naming the subject."""
-        await self.broker.start()
-        # nats-py writes the PING of a flush before what waits in its buffer; only the second flush is a barrier.
-        for _ in range(2):
-            await self.client.flush(timeout=5)
+    async def open(self, timeout_seconds: float = 10) -> None:
+        """Sign in with the service's NKey and inbox prefix, subscribe the answers, and make sure that the server let us.
+
+        Raises Unavailable `bus.away` when that does not succeed in time (a refused key, too, would otherwise be tried for ever),
+        Denied naming the subject, Broken `bus.key_readable`.
+        """
+        from faststream.nats import NatsBroker
+        from faststream.nats.security import NatsNKey
+
+        if self.seed.stat().st_mode & 0o077:
+            raise Broken("bus.key_readable", f"the key file {self.seed.name} can be read by others", f"chmod 600 {self.seed}")
+        broker = NatsBroker(
+            self.url,
+            name=f"kiops-{self.service}",
+            security=NatsNKey.from_file(self.seed),
+            inbox_prefix=f"_INBOX_{self.service}",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.2,  # type: ignore[arg-type]  # nats-py sleeps it as it is
+            connect_timeout=2,
+            ping_interval=10,
+            max_outstanding_pings=2,
+            error_cb=self.guard.on_error,
+            disconnected_cb=self._lost,
+            reconnected_cb=self._back,
+            graceful_timeout=2,
+            drain_timeout=2,
+            logger=None,
+            apply_types=False,
+        )
+        for query, answer in self.answers.table.values():
+            self._register(broker, query, answer)
+        self.guard.denied.clear()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await broker.connect()
+                await broker.start()
+                self.broker = broker
+                # nats-py writes the PING of a flush before what waits in its buffer; only the second flush is a barrier.
+                for _ in range(2):
+                    await self.client.flush(timeout=5)
+        except (TimeoutError, OSError, Unavailable) as error:
+            self.broker = None
+            with contextlib.suppress(Exception):
+                await broker.stop()
+            raise Unavailable(
+                "bus.away", f"no connection to nats-server at {self.url} as {self.service}", "Is it running?"
+            ) from error
         for kind, subject in self.guard.denied:
             raise Denied(kind, subject)
         self.connected = True
 
+    async def open_patiently(self) -> None:
+        """Open, again and again until it succeeds."""
+        wait = 0.2
+        while True:
+            try:
+                await self.open()
+                return
+            except Unavailable as error:
+                self.log.warning("waiting for nats-server", error=str(error))
+            await asyncio.sleep(wait)
+            wait = min(2.0, wait * 2)
+
+    async def _lost(self) -> None:
+        self.connected = False
+        if not self.closing:
+            self.log.warning("the connection to nats-server is lost; it is tried again")
+
+    async def _back(self) -> None:
+        self.connected = True
+        self.log.info("connected to nats-server again")
+
     async def close(self) -> None:
         self.closing = True
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(5):
-                await self.broker.stop()
+        self.connected = False
+        if self.broker is not None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(5):
+                    await self.broker.stop()
 
 
 def _raw(handle: Callable[[Any], Awaitable[bytes | None]]) -> Callable[[Any], Awaitable[bytes | None]]:
@@ -373,58 +432,3 @@ def _raw(handle: Callable[[Any], Awaitable[bytes | None]]) -> Callable[[Any], Aw
 
 def _refusal(code: str, detail: str, advice: str = "") -> bytes:
     return Answer(error=code, detail=detail, advice=advice).model_dump_json().encode()
-
-
-T = TypeVar("T")
-
-
-async def connect(service: str, url: str, seed: Path, *, api: str = "$JS.API", timeout_seconds: float = 10) -> Bus:
-    """Sign in with the service's NKey and its own inbox prefix. Raises Unavailable `bus.away` when that does not succeed in time.
-
-    The first connect has a deadline of its own: with endless reconnects a refused key would otherwise wait for ever.
-    """
-    from faststream.nats import NatsBroker
-    from faststream.nats.security import NatsNKey
-
-    if seed.stat().st_mode & 0o077:
-        raise Broken("bus.key_readable", f"the key file {seed.name} can be read by others", f"chmod 600 {seed}")
-    guard = Guard(service)
-    bus: Bus
-
-    async def lost() -> None:
-        bus.connected = False
-        if not bus.closing:
-            bus.log.warning("the connection to nats-server is lost; it is tried again")
-
-    async def back() -> None:
-        bus.connected = True
-        bus.log.info("connected to nats-server again")
-
-    broker = NatsBroker(
-        url,
-        name=f"kiops-{service}",
-        security=NatsNKey.from_file(seed),
-        inbox_prefix=f"_INBOX_{service}",
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0,
-        connect_timeout=2,
-        ping_interval=10,
-        max_outstanding_pings=2,
-        error_cb=guard.on_error,
-        disconnected_cb=lost,
-        reconnected_cb=back,
-        reconnect_to_server_handler=None,
-        graceful_timeout=2,
-        drain_timeout=2,
-        logger=None,
-        apply_types=False,
-    )
-    bus = Bus(service, broker, guard, api)
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            await broker.connect()
-    except (TimeoutError, OSError) as error:
-        with contextlib.suppress(Exception):
-            await broker.stop()
-        raise Unavailable("bus.away", f"no connection to nats-server at {url} as {service}", "Is it running?") from error
-    return bus

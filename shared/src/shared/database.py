@@ -278,7 +278,13 @@ def sqlite_engine(path: Path, *, writes: bool, synchronous: str = "FULL") -> Asy
     def prepare(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # we begin ourselves, see below
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=5000", "foreign_keys=ON", "cache_size=-1000"):
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            "busy_timeout=5000",
+            "foreign_keys=ON",
+            "cache_size=-1000",
+        ):
             cursor.execute(f"pragma {pragma}")
         cursor.close()
 

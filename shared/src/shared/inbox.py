@@ -65,7 +65,7 @@ class Loop:
                 async with self.lease.held():
                     await self._read()
                 wait = 0.2
-            except (Unavailable, asyncio.TimeoutError, OSError) as error:
+            except (TimeoutError, Unavailable, OSError) as error:
                 self.bound, self.trouble = False, str(error)
                 self.log.warning("reading is interrupted", error=str(error))
             except Broken as error:
@@ -98,7 +98,8 @@ class Loop:
             row = await tx.one(sa.select(positions).where(positions.c.durable == self.service))
             if row is None:
                 await tx.insert_new(
-                    positions, {"durable": self.service, "organisation_id": "_", "stream_created": created, "position": 0}
+                    positions,
+                    {"durable": self.service, "organisation_id": "_", "stream_created": created, "position": 0},
                 )
             self.position = row.position if row else 0
         if row and row.stream_created != created:
@@ -109,7 +110,9 @@ class Loop:
             )
         if self.position > last:
             raise Broken(
-                "bus.position_beyond", f"{self.service} stands at {self.position} but the stream ends at {last}", "Restore the stream."
+                "bus.position_beyond",
+                f"{self.service} stands at {self.position} but the stream ends at {last}",
+                "Restore the stream.",
             )
         self._stream = created
         # A durable that is gone is shown, not made again: only the bootstrap makes them.
@@ -139,13 +142,15 @@ class Loop:
                         "idle_heartbeat": HEARTBEAT_SECONDS * 1_000_000_000,
                     }
                     await client.publish(
-                        f"{self.bus.api}.CONSUMER.MSG.NEXT.{EVENTS}.{self.service}", json.dumps(body).encode(), reply=inbox
+                        f"{self.bus.api}.CONSUMER.MSG.NEXT.{EVENTS}.{self.service}",
+                        json.dumps(body).encode(),
+                        reply=inbox,
                     )
                 from nats import errors
 
                 try:
                     first = await subscription.next_msg(timeout=HEARTBEAT_SECONDS)
-                except (errors.TimeoutError, asyncio.TimeoutError):
+                except (TimeoutError, errors.TimeoutError):
                     self._turned()
                     if self.database.clock.monotonic() - heard > 2.5 * HEARTBEAT_SECONDS:
                         raise Unavailable("bus.silent", "no heartbeat from nats-server") from None
@@ -229,9 +234,7 @@ class Loop:
         cls, handler, key_of = entry
         organisation = envelope.subject.split(".")[4]
         inbox = tx.database.metadata.tables["inbox"]
-        if not await tx.insert_new(
-            inbox, {"id": envelope.id, "organisation_id": organisation, "position": envelope.sequence}
-        ):
+        if not await tx.insert_new(inbox, {"id": envelope.id, "organisation_id": organisation, "position": envelope.sequence}):
             return
         message = cls.model_validate_json(incoming.body)
         key = key_of(message)
@@ -307,11 +310,8 @@ class Loop:
 
     async def _key_waits(self, tx: Tx, key: str, sequence: int) -> bool:
         parked = tx.database.metadata.tables["parked"]
-        found = await tx.scalar(
-            sa.select(sa.func.count()).where(parked.c.key == key, parked.c.position < sequence)
-        )
+        found = await tx.scalar(sa.select(sa.func.count()).where(parked.c.key == key, parked.c.position < sequence))
         return bool(found)
-
 
     async def run_parked(self) -> int:
         """Try the parked messages whose time has come, oldest of each key first. Returns how many were settled."""

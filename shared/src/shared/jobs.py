@@ -340,7 +340,9 @@ class Jobs:
             return
         if job.failures >= worker.max_attempts:
             await self._end_failed(
-                worker, job, Broken("job.attempts", f"given up after {job.failures} attempts that did not come to an end")
+                worker,
+                job,
+                Broken("job.attempts", f"given up after {job.failures} attempts that did not come to an end"),
             )
             return
         if self.database.clock.now_ms() - job.created_at_ms > worker.queue_deadline_seconds * 1000 and job.token == 1:
@@ -362,7 +364,11 @@ class Jobs:
             await self._end_failed(
                 worker,
                 job,
-                Broken("job.deadline", f"did not end within {job.deadline_seconds} s and was stopped", "Raise its deadline."),
+                Broken(
+                    "job.deadline",
+                    f"did not end within {job.deadline_seconds} s and was stopped",
+                    "Raise its deadline.",
+                ),
             )
         except asyncio.CancelledError:
             await self._cancelled(worker, job)
@@ -406,7 +412,11 @@ class Jobs:
                 self.table.update()
                 .where(self.table.c.id == job.id, self.table.c.token == job.token, self.table.c.state == "running")
                 .values(
-                    state="queued", failures=job.failures + 1, holder="", lease_until_ms=0, not_before_ms=now + int(delay * 1000)
+                    state="queued",
+                    failures=job.failures + 1,
+                    holder="",
+                    lease_until_ms=0,
+                    not_before_ms=now + int(delay * 1000),
                 )
             )
 
@@ -447,7 +457,11 @@ class Jobs:
                     now = await self.database.now_ms(tx)
                     await tx.execute(
                         self.table.update()
-                        .where(self.table.c.id.in_(held), self.table.c.holder == self.instance, self.table.c.state == "running")
+                        .where(
+                            self.table.c.id.in_(held),
+                            self.table.c.holder == self.instance,
+                            self.table.c.state == "running",
+                        )
                         .values(lease_until_ms=now + int(self.lease_seconds * 1000))
                     )
                     rows = await tx.all(

@@ -75,6 +75,4 @@ class Lease:
         if self.database.is_postgresql and self.token:
             table = self.database.metadata.tables["lease"]
             async with self.database.write() as tx:
-                await tx.execute(
-                    table.update().where(table.c.name == self.name, table.c.holder == self.holder).values(until_ms=0)
-                )
+                await tx.execute(table.update().where(table.c.name == self.name, table.c.holder == self.holder).values(until_ms=0))

@@ -37,7 +37,7 @@ def configure(level: str = "info", file: Path | None = None) -> None:
     """Send our lines and the libraries' warnings to the file (or standard error) as JSON."""
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(file, "a", buffering=1)  # noqa: SIM115  (open until the process ends)
+        stream = open(file, "a", buffering=1)
     else:
         stream = sys.stderr
     structlog.configure(

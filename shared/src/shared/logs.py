@@ -71,7 +71,12 @@ class JobLog:
         while self._sent < len(self.lines) or self._progress is not None or end:
             part = self.lines[self._sent : self._sent + LINES]
             last = self._sent + len(part) == len(self.lines)
-            message = {"from": self._sent, "lines": part, "progress": self._progress if last else None, "end": end and last}
+            message = {
+                "from": self._sent,
+                "lines": part,
+                "progress": self._progress if last else None,
+                "end": end and last,
+            }
             await self.bus.publish_log(self.subject, json.dumps(message).encode())
             self._sent += len(part)
             if last:

@@ -102,9 +102,7 @@ class Relay:
         outbox = self.database.outbox
         async with self.database.write() as tx:
             await tx.execute(
-                outbox.delete().where(
-                    outbox.c.sent.is_(True), outbox.c.created_at_ms < self.database.clock.now_ms() - KEEP_SENT_MS
-                )
+                outbox.delete().where(outbox.c.sent.is_(True), outbox.c.created_at_ms < self.database.clock.now_ms() - KEEP_SENT_MS)
             )
 
 

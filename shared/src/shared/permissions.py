@@ -94,7 +94,9 @@ def _list(items: list[str]) -> str:
     return "[" + ", ".join(f'"{item}"' for item in items) + "]"
 
 
-def server_config(public_keys: dict[str, str], store: Path, port: int, *, sync_interval: str = "always", host: str = "127.0.0.1") -> str:
+def server_config(
+    public_keys: dict[str, str], store: Path, port: int, *, sync_interval: str = "always", host: str = "127.0.0.1"
+) -> str:
     """The configuration of one nats-server: JetStream in `store`, one user per identity with its rights."""
     users = "".join(
         f"    {{ nkey: {public_keys[identity]}, permissions: {{\n"

@@ -57,9 +57,7 @@ class Subscribers:
 
     table: dict[str, tuple[type[Message], Handler, Callable[[Any], str]]] = field(default_factory=dict)
 
-    def __call__(
-        self, message: type[Message], *, key: Callable[[Any], str] | None = None
-    ) -> Callable[[Handler], Handler]:
+    def __call__(self, message: type[Message], *, key: Callable[[Any], str] | None = None) -> Callable[[Handler], Handler]:
         def note(handler: Handler) -> Handler:
             if message.type() in self.table:
                 raise ValueError(f"two handlers for {message.type()}")

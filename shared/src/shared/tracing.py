@@ -20,7 +20,7 @@ def configure(file: Path) -> None:
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    out = open(file, "a", buffering=1)  # noqa: SIM115  (open until the process ends)
+    out = open(file, "a", buffering=1)
     provider = TracerProvider()
     exporter = ConsoleSpanExporter(out=out, formatter=lambda span: json.dumps(json.loads(span.to_json())) + "\n")
     provider.add_span_processor(SimpleSpanProcessor(exporter))

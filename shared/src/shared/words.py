@@ -45,9 +45,7 @@ class RunState(Word):
     OTHER = "other"
 
 
-RUN_ENDED = frozenset(
-    {RunState.SUCCESS, RunState.FAILED, RunState.BLOCKED, RunState.CANCELLED, RunState.SUPERSEDED}
-)
+RUN_ENDED = frozenset({RunState.SUCCESS, RunState.FAILED, RunState.BLOCKED, RunState.CANCELLED, RunState.SUPERSEDED})
 
 
 class Step(Word):

@@ -88,8 +88,6 @@ class Query(Message):
     askers: ClassVar[tuple[str, ...]] = ()
     answer: ClassVar[type[Part] | None] = None
 
-    def __init_subclass__(
-        cls, askers: tuple[str, ...] = (), answer: type[Part] | None = None, **kwargs: Any
-    ) -> None:
+    def __init_subclass__(cls, askers: tuple[str, ...] = (), answer: type[Part] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.askers, cls.answer = askers, answer

@@ -7,9 +7,7 @@ from pydantic import Field
 from shared.facts._base import Order
 
 
-class ApplyRelease(
-    Order, owner="operator-proxy", name="release.apply", senders=("deployer",), tail="runtime"
-):
+class ApplyRelease(Order, owner="operator-proxy", name="release.apply", senders=("deployer",), tail="runtime"):
     """Start the release beside what runs, probe it, switch, drain, remove the old. `fence` grows per environment: an order
     with a smaller fence than one already obeyed is refused. Deadlines and times in seconds."""
 
@@ -31,9 +29,7 @@ class ApplyRelease(
     observe_seconds: int = 60
 
 
-class RemoveTarget(
-    Order, owner="operator-proxy", name="target.remove", senders=("deployer",), tail="runtime"
-):
+class RemoveTarget(Order, owner="operator-proxy", name="target.remove", senders=("deployer",), tail="runtime"):
     """Take away everything a service's environment has on the runtime: containers, routes, entry port."""
 
     runtime: str

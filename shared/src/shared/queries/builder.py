@@ -12,9 +12,7 @@ class ImageExists(Answer):
     exists: bool = False
 
 
-class AskImageExists(
-    Query, owner="builder", name="image.exists", askers=("deployer", "gateway"), answer=ImageExists
-):
+class AskImageExists(Query, owner="builder", name="image.exists", askers=("deployer", "gateway"), answer=ImageExists):
     """Is this image still there?"""
 
     image_id: str

@@ -19,9 +19,7 @@ class RollbackPreview(Answer):
     lines: list[str] = Field(default_factory=list)
 
 
-class PreviewRollback(
-    Query, owner="deployer", name="rollback.preview", askers=("gateway",), answer=RollbackPreview
-):
+class PreviewRollback(Query, owner="deployer", name="rollback.preview", askers=("gateway",), answer=RollbackPreview):
     """What comes back if this environment returns to this release (None: the one before the one that runs)?"""
 
     environment: str
