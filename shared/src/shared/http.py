@@ -1,0 +1,119 @@
+"""HTTP in common: problem responses (RFC 9457), the request's trace, health and metrics."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import ids, logging
+from shared.context import Context, current, new_traceparent
+from shared.errors import KiopsError
+
+if TYPE_CHECKING:
+    from shared.runtime import Running
+
+PROBLEM = "application/problem+json"
+
+
+def problem(
+    status: int, code: str, detail: str, advice: str = "", *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    """A problem response: `code` is stable, `detail` says what happened, `advice` what to do."""
+    body = {
+        "type": f"urn:kiops:{code}",
+        "title": code,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "advice": advice,
+        **more,
+    }
+    return JSONResponse({key: value for key, value in body.items() if value != ""}, status, headers, PROBLEM)
+
+
+def problem_of(error: KiopsError) -> Response:
+    """The response of one of our errors; 503 says when to try again."""
+    headers = {"Retry-After": str(error.detail.get("retry_after_seconds", 5))} if error.status in (429, 503) else None
+    return problem(error.status, error.code, error.message, error.advice, headers=headers)
+
+
+def install_problems(app: FastAPI) -> None:
+    """Answer every error of this application with a problem."""
+
+    @app.exception_handler(KiopsError)
+    async def ours(request: Request, error: KiopsError) -> Response:
+        if error.status >= 500:
+            logging.get("http").warning("a request failed", path=request.url.path, code=error.code, error=error.message)
+        return problem_of(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        rows = [
+            {"field": ".".join(str(part) for part in row["loc"][1:]) or str(row["loc"][0]), "detail": row["msg"]}
+            for row in error.errors()[:20]
+        ]
+        first = rows[0] if rows else {"field": "", "detail": "invalid"}
+        return problem(422, "request.invalid", f"{first['field']}: {first['detail']}", fields=rows)
+
+    @app.exception_handler(HTTPException)
+    async def plain(request: Request, error: HTTPException) -> Response:
+        code = {404: "request.not_found", 405: "request.method", 401: "access.signed_out"}.get(error.status_code, "request.refused")
+        return problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        logging.get("http").exception("a request broke", path=request.url.path, exc_info=error)
+        return problem(500, "request.broken", "This is a defect of ours; it was logged.", trace=current.get().traceparent)
+
+
+class RequestContext:
+    """ASGI middleware: gives each request a context with a traceparent, and counts it by route."""
+
+    def __init__(self, app: ASGIApp, observe: Any = None) -> None:
+        self.app, self.observe = app, observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+        mark = current.set(Context(traceparent=new_traceparent(given), causation=f"http-{ids.uuid7()}"))
+        began, status = time.perf_counter(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            current.reset(mark)
+            if self.observe:
+                route = scope.get("route")
+                self.observe(getattr(route, "path", "other"), scope["method"], status, time.perf_counter() - began)
+
+
+def health_routes(app: FastAPI, name: str, running: Running) -> None:
+    """`/-/<service>/livez`, `/readyz` and `/metrics`."""
+
+    @app.get(f"/-/{name}/livez", include_in_schema=False)
+    async def livez() -> Response:
+        stuck = running.stuck()
+        return JSONResponse({"alive": not stuck, "reason": stuck}, 503 if stuck else 200)
+
+    @app.get(f"/-/{name}/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        failing = await running.failing()
+        return JSONResponse({"ready": not failing, "failing": failing}, 503 if failing else 200)
+
+    @app.get(f"/-/{name}/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(await running.metrics(), media_type="text/plain; version=0.0.4")

@@ -1,0 +1,445 @@
+"""One, some or all services from the same roots: start, drain, stop.
+
+A service's `wiring.wire(host)` is an async context manager that yields a `Service` value. `running()` gives each its own folder,
+keys and connection to the bus, enters the wires, starts relays, loops and workers, mounts the HTTP, and undoes it in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from shared import ids, logging, migrate, sealing
+from shared.bus import EVENTS, HEARS, SERVICES, Bus
+from shared.clock import Clock
+from shared.database import Database, open_engines
+from shared.errors import Broken, KiopsError, Unavailable
+from shared.http import RequestContext, health_routes, install_problems
+from shared.inbox import Loop
+from shared.jobs import Jobs, Worker
+from shared.lease import Lease
+from shared.logs import LogWriter
+from shared.memory import family, memory_mb
+from shared.objects import ObjectStore
+from shared.outbox import Relay
+from shared.processes import Mark, sweep
+from shared.queries.gateway import OrderAnswered
+from shared.sealing import KeyPair
+from shared.settings import PlatformSettings
+from shared.subscribers import Answers, Subscribers
+
+STUCK_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a wire yields. `checks` raise (with a sentence) when the service is not ready; `tasks` run as long as it does.
+
+    `loop_database` is where the loop keeps its position, when that is not `database` (the gateway's read model). `on_batch` is told
+    what the loop has just handled.
+    """
+
+    name: str
+    database: Database
+    subscribers: Subscribers = field(default_factory=Subscribers)
+    answers: Answers = field(default_factory=Answers)
+    routes: APIRouter | None = None
+    workers: Sequence[Worker] = ()
+    tasks: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
+    checks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    loop_database: Database | None = None
+    on_batch: Callable[[list[Any]], object] | None = None
+
+
+@dataclass
+class Host:
+    """What the chassis hands a service: its own folder, keys, connection; the platform's clock and objects."""
+
+    name: str
+    root: Path
+    data: Path
+    bus: Bus
+    objects: ObjectStore
+    logs: LogWriter
+    clock: Clock
+    keys: KeyPair
+    settings: PlatformSettings
+    instance: str
+    mark: Mark
+    platform: Platform | None = None
+
+    def mask(self, secret: str) -> None:
+        """From now on no log line of this process shows this value."""
+        logging.masker.add(secret)
+
+    def public_key(self, service: str) -> str:
+        """The key to seal a credential to. Raises Broken `key.unknown`."""
+        return sealing.public_key(self.root / "keys" / "public", service)
+
+    @asynccontextmanager
+    async def open_database(
+        self,
+        metadata: Any,
+        *,
+        package: str,
+        name: str | None = None,
+        migrations: str = "migrations",
+        synchronous: str = "FULL",
+    ) -> AsyncIterator[Database]:
+        """Open a database of this service and bring it to its newest migration.
+
+        `name` when it is not the service's (the gateway's read model); `synchronous` NORMAL for what can be rebuilt.
+        """
+        name = name or self.name
+        url = self.settings.database_url.get_secret_value().replace("{database}", name.replace("-", "_"))
+        async with open_engines(
+            name, metadata, path=self.data / f"{name}.db", url=url, clock=self.clock, synchronous=synchronous
+        ) as database:
+            await migrate.migrate(database, migrate.folder(package, migrations))
+            yield database
+
+
+Wire = Callable[[Host], AbstractAsyncContextManager[Service]]
+
+
+@dataclass
+class Running:
+    """One service that runs."""
+
+    service: Service
+    host: Host
+    relay: Relay | None = None
+    loop: Loop | None = None
+    jobs: Jobs | None = None
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    def stuck(self) -> str:
+        """Why the service is not alive; empty when it is. Waiting for the bus is no reason: a restart would not help."""
+        for name, task in self.tasks.items():
+            if task.done():
+                return f"{name} has ended"
+        loop = self.loop
+        if loop and loop.bound and self.host.clock.monotonic() - loop.turned_at > STUCK_SECONDS:
+            return "the loop does not turn"
+        return ""
+
+    async def failing(self) -> dict[str, str]:
+        """What is not ready, by name; empty when all is."""
+        import sqlalchemy as sa
+
+        out: dict[str, str] = {}
+        try:
+            async with self.service.database.read() as tx:
+                await tx.scalar(sa.text("select 1"))
+        except KiopsError as error:
+            out["database"] = error.message
+        if not self.host.bus.connected:
+            out["bus"] = "no connection to nats-server"
+        elif self.loop and not self.loop.bound:
+            out["stream"] = self.loop.trouble or "not reading yet"
+        for kind, subject in self.host.bus.guard.denied:
+            out["rights"] = f"the bus refused {kind} to {subject}"
+        if stuck := self.stuck():
+            out["alive"] = stuck
+        for name, check in self.service.checks.items():
+            try:
+                await check()
+            except Exception as error:
+                out[name] = str(error)
+        return out
+
+    async def lag(self) -> int:
+        """Messages not yet handled, plus outbox rows not yet sent."""
+        waiting = await self.relay.unsent() if self.relay else 0
+        if self.loop:
+            info = await self.host.bus.api_call(f"CONSUMER.INFO.{EVENTS}.{self.host.name}")
+            waiting += info["num_pending"] + info["num_ack_pending"]
+        return waiting
+
+    async def metrics(self) -> bytes:
+        """Prometheus text: queue depths, positions, dead letters."""
+        from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+        registry = CollectorRegistry()
+
+        def gauge(name: str, text: str, value: float) -> None:
+            Gauge(f"kiops_{name}", text, ["service"], registry=registry).labels(self.host.name).set(value)
+
+        gauge("ready", "1 when nothing fails", 0 if await self.failing() else 1)
+        if self.relay:
+            gauge("outbox_waiting", "Outbox rows not yet sent", await self.relay.unsent())
+        if self.loop:
+            gauge("stream_position", "Sequence up to which messages were handled", self.loop.position)
+            gauge("messages_handled_total", "Messages handled since the start", self.loop.handled)
+            for name, value in (await self.loop.counts()).items():
+                gauge(f"{name}_messages", "Messages set aside", value)
+        if self.jobs:
+            gauge("jobs_open", "Jobs that have not ended", await self.jobs.open_jobs())
+            gauge("jobs_running", "Jobs that run", len(self.jobs.running))
+        rss, pss = memory_mb([os.getpid()])
+        gauge("process_rss_megabytes", "Resident memory of the process", rss)
+        gauge("process_pss_megabytes", "Proportional memory of the process", pss)
+        return generate_latest(registry)
+
+
+@dataclass
+class Platform:
+    """The services of this process, and the HTTP application that serves them."""
+
+    settings: PlatformSettings
+    app: FastAPI
+    services: dict[str, Running] = field(default_factory=dict)
+    extra_pids: list[int] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    async def failing(self) -> dict[str, dict[str, str]]:
+        """Service -> what is not ready; a service that is ready is not in it."""
+        found = {}
+        for name, running in self.services.items():
+            if failing := await running.failing():
+                found[name] = failing
+        return found
+
+    async def settled(self) -> bool:
+        """All ready, outboxes empty, everything heard."""
+        if await self.failing():
+            return False
+        try:
+            return not any([await running.lag() for running in self.services.values()])
+        except KiopsError:
+            return False
+
+    def memory_mb(self) -> tuple[float, float]:
+        """(RSS, PSS) of this process, its children and the bus in megabytes; the edge and the engine are not of them."""
+        pids = set(family(os.getpid()))
+        for pid in self.extra_pids:
+            pids |= set(family(pid))
+        return memory_mb(pids)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, what: str) -> Any:
+    """Own this folder as long as the block runs. Raises Broken `start.locked` with the owner's process id."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(folder / "lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise Broken("start.locked", f"{what} is running already as process {owner}", "Stop that one first.") from None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@asynccontextmanager
+async def running(
+    wires: Mapping[str, Wire],
+    settings: PlatformSettings,
+    *,
+    bus_url: str,
+    keys: Path | None = None,
+    clock: Clock | None = None,
+    wait_for_bus_seconds: float = 15,
+) -> AsyncIterator[Platform]:
+    """Run these services (name -> wire) until the block ends. `keys` holds the NKey seeds, by default `<root>/bus/keys`.
+
+    Everything is undone in reverse: HTTP is the caller's, then workers give their jobs back, loops end, the bus drains.
+    """
+    root = settings.root.resolve()
+    clock = clock or Clock()
+    app = FastAPI(title="KIOPS", version="0.1.0", openapi_url=None, docs_url=None, redoc_url=None)
+    install_problems(app)
+    platform = Platform(settings, app)
+    async with AsyncExitStack() as stack:
+        hosts: dict[str, Host] = {}
+        for name in wires:
+            hosts[name] = await _host(stack, name, root, settings, bus_url, keys or root / "bus" / "keys", clock, platform)
+        for name, wire in wires.items():
+            service = await stack.enter_async_context(wire(hosts[name]))
+            platform.services[name] = Running(service, hosts[name])
+        opening = [asyncio.create_task(_open_bus(each)) for each in platform.services.values()]
+        done, waiting = await asyncio.wait(opening, timeout=wait_for_bus_seconds)
+        for task in done:
+            task.result()
+        for task, each in zip(opening, platform.services.values(), strict=True):
+            stack.push_async_callback(each.host.bus.close)
+            if task in waiting:
+                stack.push_async_callback(_stop, {"bus": task})
+        for each in platform.services.values():
+            _start(each)
+            stack.push_async_callback(_stop, each.tasks)
+        # The gateway is mounted at / and so must come last.
+        for name, each in sorted(platform.services.items(), key=lambda entry: entry[0] == "gateway"):
+            health_routes(app, name, each)
+            if each.service.routes is not None:
+                prefix = {"webhook": "/api/v1/webhook", "gateway": ""}.get(name, f"/-/{name}")
+                app.include_router(each.service.routes, prefix=prefix)
+        app.add_middleware(RequestContext)
+        yield platform
+
+
+async def _host(
+    stack: AsyncExitStack,
+    name: str,
+    root: Path,
+    settings: PlatformSettings,
+    bus_url: str,
+    keys: Path,
+    clock: Clock,
+    platform: Platform,
+) -> Host:
+    if name not in SERVICES:
+        raise Broken("start.unknown_service", f"{name} is none of {', '.join(SERVICES)}")
+    data = root / "services" / name
+    instance = ids.uuid7()
+    on_sqlite = not settings.database_url.get_secret_value()
+    if on_sqlite:
+        stack.enter_context(locked(data, name))
+        if found := await asyncio.to_thread(sweep, str(root), name, instance):
+            logging.get(name).warning("processes of an earlier instance were ended", pids=found)
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    bus = Bus(name, bus_url, keys / f"{name}.nk", api=settings.bus_api_prefix)
+    pair = KeyPair.load(root / "keys" / f"{name}.key")
+    sealing.publish_key(root / "keys" / "public", name, pair)
+    objects = ObjectStore(root / "objects", name)
+    return Host(
+        name=name,
+        root=root,
+        data=data,
+        bus=bus,
+        objects=objects,
+        logs=LogWriter(name, bus, objects, clock),
+        clock=clock,
+        keys=pair,
+        settings=settings,
+        instance=instance,
+        mark=Mark(str(root), name, instance),
+        platform=platform,
+    )
+
+
+async def _open_bus(each: Running) -> None:
+    service, bus = each.service, each.host.bus
+    expected, found = set(HEARS[service.name]), service.subscribers.classes()
+    if service.loop_database is not None or found or expected:
+        _same(service.name, expected, found)
+    bus.answers = service.answers
+    await bus.open_patiently()
+
+
+def _same(name: str, expected: set[Any], found: set[Any]) -> None:
+    if expected == found:
+        return
+    missing = ", ".join(sorted(cls.type() for cls in expected - found))
+    more = ", ".join(sorted(cls.type() for cls in found - expected))
+    raise Broken(
+        "start.subscribers",
+        f"{name} and shared.bus.HEARS disagree"
+        + (f"; no handler for {missing}" if missing else "")
+        + (f"; not heard: {more}" if more else ""),
+    )
+
+
+def _start(each: Running) -> None:
+    service, host = each.service, each.host
+    database = service.database
+
+    def send(answers: list[OrderAnswered]) -> None:
+        async def tell() -> None:
+            for answer in answers:
+                # Lost when the bus is away: the page says "not yet accepted", and the fact tells the rest.
+                with contextlib.suppress(Unavailable, Exception):
+                    await host.bus.tell(answer)
+
+        task = asyncio.get_running_loop().create_task(tell())
+        _answering.add(task)
+        task.add_done_callback(_answering.discard)
+
+    database.on_answers = send
+    if "outbox" in database.metadata.tables:
+        each.relay = Relay(database, host.bus, Lease(database, "relay", host.instance))
+        each.tasks["relay"] = asyncio.create_task(each.relay.serve(), name=f"{host.name} relay")
+    if service.subscribers.table:
+        loop_database = service.loop_database or database
+        loop_database.on_answers = send
+        each.loop = Loop(host.name, loop_database, host.bus, service.subscribers, Lease(loop_database, "reader", host.instance))
+        if service.on_batch:
+            each.loop.on_batch = service.on_batch
+        each.tasks["loop"] = asyncio.create_task(each.loop.serve(), name=f"{host.name} loop")
+        each.tasks["parked"] = asyncio.create_task(each.loop.retry_parked(), name=f"{host.name} parked")
+    if service.workers:
+        each.jobs = Jobs(
+            database,
+            list(service.workers),
+            host.data / "work",
+            host.mark,
+            lease_seconds=host.settings.lease_seconds,
+            heartbeat_seconds=host.settings.heartbeat_seconds,
+            instance=host.instance,
+        )
+        database.jobs = each.jobs
+        each.tasks["jobs"] = asyncio.create_task(each.jobs.serve(), name=f"{host.name} jobs")
+    for name, task in service.tasks:
+        each.tasks[name] = asyncio.create_task(task(), name=f"{host.name} {name}")
+
+
+_answering: set[asyncio.Task[None]] = set()
+
+
+async def _stop(tasks: Mapping[str, asyncio.Task[None]]) -> None:
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+async def serve_http(app: FastAPI, host: str, port: int, *, ready: asyncio.Event | None = None) -> None:
+    """Serve the application until cancelled. Raises Broken `start.port_taken`."""
+    import socket
+
+    import uvicorn
+
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Broken("start.port_taken", f"port {port} on {host} is taken", "Use --port, or stop that program.") from error
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        date_header=True,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # signals are the caller's
+    task = asyncio.create_task(server._serve([listener]) if hasattr(server, "_serve") else server.serve([listener]))
+    try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.005)
+        if ready:
+            ready.set()
+        await asyncio.shield(task)
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            async with asyncio.timeout(5):
+                await asyncio.shield(task)
+        listener.close()
