@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ class Tx:
         self.connection = connection
         self.database = database
         self._after: list[Callable[[], object]] = []
+        self._before: dict[str, Callable[[Tx], Awaitable[None]]] = {}
         self._puts: list[dict[str, Any]] = []
         self.answers: list[OrderAnswered] = []
 
@@ -171,7 +172,13 @@ class Tx:
         """Call this, which must not wait, once the transaction is on disk."""
         self._after.append(call)
 
+    def before_commit(self, key: str, call: Callable[[Tx], Awaitable[None]]) -> None:
+        """Await this at the end of the transaction, still inside it, once for each key: how a batch is folded."""
+        self._before[key] = call
+
     async def _flush(self) -> None:
+        while self._before:
+            await self._before.pop(next(iter(self._before)))(self)
         if self._puts:
             await self.connection.execute(self.database.outbox.insert(), self._puts)
 
