@@ -1,1 +1,1 @@
-"""Props for every suite: fixtures that give real parts and small real services."""
+"""Props for every suite: a real nats-server with the real rights, services on it, clocks that stand still."""
