@@ -1,0 +1,1 @@
+"""What the gate reaches outside: a policy engine, embedded or a server."""
