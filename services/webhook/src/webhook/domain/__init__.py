@@ -1,0 +1,1 @@
+"""The rules of this service; no I/O, no SQL, no messages."""

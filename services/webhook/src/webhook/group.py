@@ -1,0 +1,74 @@
+"""Group commit: deliveries that arrive while one is being written share the next transaction, and its fsync."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from shared.database import Database, Tx
+from shared.errors import Unavailable
+
+T = TypeVar("T")
+Work = Callable[[Tx], Awaitable[Any]]
+
+
+class GroupCommit:
+    """`await group.do(work, key)` runs `work(tx)` and returns its result once it is on disk.
+
+    A caller that finds nobody writing writes at once, alone. While it waits for the disk others gather; the next of them
+    takes all that gathered. Within a group the works run in order of their key, so that two processes on one PostgreSQL
+    take row locks in the same order. A work that raises fails alone: the group is rolled back and each is done again by itself.
+    """
+
+    def __init__(self, database: Database, most: int = 64) -> None:
+        self._database, self._most = database, most
+        self._lock = asyncio.Lock()
+        self._waiting: list[tuple[str, Work, asyncio.Future[Any]]] = []
+
+    async def do(self, work: Callable[[Tx], Awaitable[T]], key: str = "") -> T:
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, work, done))
+        while not done.done():
+            async with self._lock:
+                if not done.done():
+                    batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                    await self._commit(sorted(batch, key=lambda entry: entry[0]))
+        return cast(T, await done)
+
+    async def _commit(self, batch: list[tuple[str, Work, asyncio.Future[Any]]]) -> None:
+        try:
+            try:
+                results = await self._together(batch)
+            except Exception:
+                if len(batch) == 1:
+                    raise
+                for entry in batch:
+                    await self._alone(entry)
+                return
+            for (_, _, done), result in zip(batch, results, strict=True):
+                if not done.done():
+                    done.set_result(result)
+        except BaseException as error:
+            # Nobody may be left waiting when the one who wrote for all is cancelled.
+            for _, _, done in batch:
+                if not done.done():
+                    done.set_exception(
+                        error if isinstance(error, Exception) else Unavailable("webhook.stopping", "the service stops")
+                    )
+            if not isinstance(error, Exception):
+                raise
+
+    async def _together(self, batch: list[tuple[str, Work, asyncio.Future[Any]]]) -> list[Any]:
+        async with self._database.write() as tx:
+            return [await work(tx) for _, work, _ in batch]
+
+    async def _alone(self, entry: tuple[str, Work, asyncio.Future[Any]]) -> None:
+        _, work, done = entry
+        try:
+            async with self._database.write() as tx:
+                result = await work(tx)
+        except Exception as error:
+            done.set_exception(error)
+        else:
+            done.set_result(result)
