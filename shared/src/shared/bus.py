@@ -85,6 +85,7 @@ HEARS: dict[str, tuple[type[Message], ...]] = {
         scanner.ScanFailed,
         scanner.ScanCancelled,
         deployer.DeployRequested,
+        deployer.DeployReady,
         deployer.DeployCancelled,
     ),
     "deployer": (
@@ -146,6 +147,13 @@ class Guard:
             if not future.done():
                 future.set_exception(Denied(*key))
 
+    def interrupt(self) -> None:
+        """The connection is lost: nobody need wait for an answer that will not come. What was sent may still have arrived."""
+        for futures in list(self.waiting.values()):
+            for future in list(futures):
+                if not future.done():
+                    future.set_exception(Unavailable("bus.away", "the connection to nats-server was lost"))
+
     async def call(self, kind: str, subject: str, work: Awaitable[Any], timeout_seconds: float) -> Any:
         """Await the work, but raise Denied as soon as the server refuses the subject, TimeoutError after the time."""
         key = (kind, subject.lower())
@@ -181,6 +189,7 @@ class Bus:
         self.answers = Answers()
         self.broker: NatsBroker | None = None
         self.connected = False
+        self.connections = 0
         self.closing = False
         self.log = logging.get(service)
 
@@ -196,6 +205,8 @@ class Bus:
         """Request and reply over the plain connection. Raises Unavailable `bus.away`, Denied."""
         from nats import errors
 
+        if not self.connected and self.broker is not None and self.connections:
+            raise Unavailable("bus.away", "nats-server does not answer", "Nothing is lost; it is tried again.")
         try:
             return await self.guard.call(
                 "publish",
@@ -405,6 +416,8 @@ class Bus:
 
     async def _lost(self) -> None:
         self.connected = False
+        self.connections += 1
+        self.guard.interrupt()
         if not self.closing:
             self.log.warning("the connection to nats-server is lost; it is tried again")
 

@@ -127,6 +127,7 @@ class Loop:
         await client.flush(timeout=5)
         await client.flush(timeout=5)
         pulls, wanted, expected = 0, 0, 1
+        connection = self.bus.connections
         heard = self.database.clock.monotonic()
         queue: asyncio.Queue[Any] = subscription._pending_queue
         try:
@@ -149,9 +150,11 @@ class Loop:
                 from nats import errors
 
                 try:
-                    first = await subscription.next_msg(timeout=HEARTBEAT_SECONDS)
+                    first = await subscription.next_msg(timeout=1)
                 except (TimeoutError, errors.TimeoutError):
                     self._turned()
+                    if self.bus.connections != connection:
+                        raise Unavailable("bus.away", "the connection to nats-server was lost") from None
                     if self.database.clock.monotonic() - heard > 2.5 * HEARTBEAT_SECONDS:
                         raise Unavailable("bus.silent", "no heartbeat from nats-server") from None
                     continue

@@ -37,7 +37,8 @@ class AreaVerdict(Part):
 class GateDecided(Fact, owner="gate", name="gate.decided"):
     """The verdict on an image for an environment. `request` is the deploy request it answers; None when the run goes nowhere and
     the decision is for information. `sentence` says it in one; `ways` lists what would make it pass, the smallest first.
-    `input` is an object with the policy's whole input, so that the decision can be computed again."""
+    `input` is an object with the policy's whole input, so that the decision can be computed again; `holds_until` is the ISO time
+    at which the evidence alone would change it."""
 
     decision: str
     run: str
@@ -60,3 +61,4 @@ class GateDecided(Fact, owner="gate", name="gate.decided"):
     engine: str = ""
     duration_ms: int = 0
     decided_at: str = ""
+    holds_until: str = ""

@@ -16,12 +16,18 @@ import pytest
 if TYPE_CHECKING:
     from shared.runtime import Platform, Wire
     from shared.testing.nats import NatsServer
+    from shared.testing.parts import Parts
+
+pytest_plugins = ["shared.testing.parts"]
 
 
 @pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
+def nats(tmp_path: Path, parts: Parts) -> Iterator[NatsServer]:
     """A nats-server whose store lives as long as the test."""
-    from shared.testing.nats import NatsServer
+    from shared.testing.nats import NatsServer, binary
+
+    if "nats-server" not in parts.present:
+        parts.program(binary(), "--version", part="nats-server")
 
     server = NatsServer(tmp_path / "data")
     server.start()
