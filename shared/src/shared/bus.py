@@ -70,7 +70,7 @@ HEARS: dict[str, tuple[type[Message], ...]] = {
         deployer.DeployCancelled,
         deployer.DeployRolledBack,
     ),
-    "builder": (*_SERVICE_FACTS, webhook.PushReceived, *_RUN_ENDS),
+    "builder": (*_SERVICE_FACTS, webhook.PushReceived, *_RUN_ENDS, deployer.DeployReady),
     "scanner": (*_SERVICE_FACTS, webhook.PushReceived, *_RUN_ENDS, builder.BuildSucceeded, builder.BuildFailed),
     "gate": (
         *_SERVICE_FACTS,
