@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,23 @@ def folder(package: str, name: str = "migrations") -> Path:
     return Path(str(importlib.resources.files(package))) / name
 
 
+def revisions(versions: Path) -> list[tuple[str, Path]]:
+    """Every revision with its file, oldest first."""
+    return sorted((file.name.split("_", 1)[0], file) for file in versions.glob("*.py") if file.name[0].isdigit())
+
+
 def head(versions: Path) -> str | None:
     """The newest revision there is, by file name."""
-    names = sorted(file.name.split("_", 1)[0] for file in versions.glob("*.py") if file.name[0].isdigit())
-    return names[-1] if names else None
+    found = revisions(versions)
+    return found[-1][0] if found else None
+
+
+def _load(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"migration_{abs(hash(file))}", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 async def at(database: Database) -> str | None:
@@ -62,7 +76,7 @@ async def at(database: Database) -> str | None:
 
 
 async def migrate(database: Database, migrations: Path, to: str = "head") -> None:
-    """Bring a database to a revision ("head", or an older one to go back)."""
+    """Bring a database to a revision ("head"; an older one to go back, "" to go back to nothing)."""
     newest = head(migrations / "versions")
     if newest is None or (to == "head" and await at(database) == newest):
         return
@@ -70,21 +84,24 @@ async def migrate(database: Database, migrations: Path, to: str = "head") -> Non
     def run(connection: sa.Connection) -> None:
         from alembic.migration import MigrationContext
         from alembic.operations import Operations
-        from alembic.script import ScriptDirectory
 
-        script = ScriptDirectory(str(migrations), version_locations=[str(migrations / "versions")])
-        current = MigrationContext.configure(connection).get_current_revision()
+        # Alembic's own script folder refuses hyphens in a revision, and walks a graph; ours is a dated row of files.
+        connection.execute(sa.text("create table if not exists alembic_version (version_num varchar(32) not null primary key)"))
+        current = connection.execute(sa.text("select version_num from alembic_version")).scalar() or ""
         target = newest if to == "head" else to
-        backwards = current is not None and target is not None and target < current
-
-        def steps(revision: Any, context: Any) -> Any:
-            if backwards:
-                return script._downgrade_revs(target, revision)
-            return script._upgrade_revs(target, revision)
-
-        context = MigrationContext.configure(connection, opts={"fn": steps, "transaction_per_migration": False})
-        with Operations.context(context), context.begin_transaction():
-            context.run_migrations()
+        every = revisions(migrations / "versions")
+        with Operations.context(MigrationContext.configure(connection)):
+            if target >= current:
+                for name, file in every:
+                    if current < name <= target:
+                        _load(file).upgrade()
+            else:
+                for name, file in reversed(every):
+                    if target < name <= current:
+                        _load(file).downgrade()
+        connection.execute(sa.text("delete from alembic_version"))
+        if target:
+            connection.execute(sa.text("insert into alembic_version values (:name)"), {"name": target})
 
     async with database.write() as tx:
         if database.is_postgresql:
