@@ -1,11 +1,11 @@
 """What can go wrong on the way from source to image. Each has a code that stays, a sentence and an advice.
 
-    Rejected (asked wrongly; the build ends as failed)
-    ├── SourceError          source.*   the repository, the credential, the commit
-    └── BuildError           build.*    the Dockerfile, its steps, the version
-    Unavailable (not now; the job is tried again with a growing delay)
-    ├── SourceAway           source.unreachable
-    └── EngineAway           build.engine_away
+Rejected (asked wrongly; the build ends as failed)
+├── SourceError          source.*   the repository, the credential, the commit
+└── BuildError           build.*    the Dockerfile, its steps, the version
+Unavailable (not now; the job is tried again with a growing delay)
+├── SourceAway           source.unreachable
+└── EngineAway           build.engine_away
 """
 
 from __future__ import annotations
@@ -48,6 +48,17 @@ class EngineCannotBuild(BuildError):
             "build.engine_without_buildkit",
             f"The engine at {address} runs containers and cannot build with BuildKit.",
             "Use a Docker engine of version 20.10 or newer for builds (BUILDER_ENGINE_SOCKET).",
+        )
+
+
+class BuildDeadline(BuildError):
+    """The build took too long and was stopped."""
+
+    def __init__(self, seconds: int, stage: str) -> None:
+        super().__init__(
+            "build.deadline",
+            f"The build did not end within {seconds} s and was stopped while it was at: {stage}.",
+            "Read in the log which step took so long; make it faster, or raise BUILDER_BUILD_DEADLINE_SECONDS.",
         )
 
 

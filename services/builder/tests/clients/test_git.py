@@ -132,7 +132,7 @@ async def test_what_is_no_address_is_refused(address: str) -> None:
 async def test_protocols_are_an_allow_list() -> None:
     for address in ("http://host/x.git", "git://host/x.git", "ftp://host/x"):
         with pytest.raises(SourceError) as caught:
-            Git(roots=[]).address(address)
+            Git(roots=[], protocols=["https", "ssh"]).address(address)
         assert caught.value.code == "source.protocol_refused"
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from builder.clients.git_errors import explain
-from builder.errors import SourceAway, SourceError
 from shared.errors import Broken
 from shared.processes import ChildTimeout, Finished, run_child
+
+from builder.clients.git_errors import explain
+from builder.errors import SourceAway, SourceError
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SCP_LIKE = re.compile(r"(?P<user>[\w.-]+)@(?P<host>[\w.-]+):(?P<path>[^\s]+)")
@@ -88,9 +89,7 @@ def read_address(text: str, roots: Sequence[Path]) -> Address:
     except ValueError as error:
         raise SourceError("source.address_invalid", f"The repository's address cannot be read: {error}.") from None
     if not parts.hostname:
-        raise SourceError(
-            "source.address_invalid", "The repository's address names no host.", "Enter it as https://host/path.git."
-        )
+        raise SourceError("source.address_invalid", "The repository's address names no host.", "Enter it as https://host/path.git.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     place = f"{host}:{port}" if port else host
     if parts.scheme == "ssh":
@@ -123,7 +122,7 @@ class Git:
         self,
         *,
         roots: Sequence[Path],
-        protocols: Sequence[str] = ("https", "ssh", "file"),
+        protocols: Sequence[str] = ("https", "http", "ssh", "file"),
         timeout_seconds: float = 600,
         known_hosts: Path | None = None,
         ca_file: Path | None = None,
@@ -168,6 +167,8 @@ class Git:
         repository = _Repository(self, folder, address, job)
         await repository.run("init", "--quiet", "--template=", *(["--object-format=sha256"] if len(commit) == 64 else []))
         repository.trust(await credential if credential is not None else None)
+        if address.protocol == "http" and repository.secret:
+            say("The credential travels unencrypted: the repository's address begins with http, not https")
         say(f"Fetching commit {commit[:12]} from {address.url}")
         await self._get(repository, address, commit, say)
         await repository.run("checkout", "--quiet", "--force", "--detach", commit)
@@ -197,7 +198,7 @@ class _Repository:
 
     def __init__(self, git: Git, folder: Path, address: Address, job: Any) -> None:
         self.git, self.folder, self.address, self.job = git, folder, address, job
-        self.data = folder / "git"
+        self.data, self.secret = folder / "git", False
         configuration = folder / "gitconfig"
         local = address.url.removeprefix("file://") if address.protocol == "file" else ""
         configuration.write_text(_configuration(local, git._ca_file), "utf-8")
@@ -222,6 +223,7 @@ class _Repository:
         credential = credential or self.address.credential
         if credential is None:
             return
+        self.secret = True
         if credential.private_key:
             key = self.folder / "key"
             with open(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

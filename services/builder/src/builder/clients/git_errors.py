@@ -82,5 +82,8 @@ def explain(err: bytes, address: str, commit: str = "") -> SourceError | SourceA
             kind = SourceAway if code in _AWAY else SourceError
             return kind(code, f"{message} ({address}{f', commit {commit[:12]}' if commit else ''})", advice, said=said)
     return SourceError(
-        "source.failed", f"git failed on {address}: {said or 'it said nothing'}", "Read git's words, and test the connection.", said=said
+        "source.failed",
+        f"git failed on {address}: {said or 'it said nothing'}",
+        "Read git's words, and test the connection.",
+        said=said,
     )

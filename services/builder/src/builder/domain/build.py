@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from builder.errors import VersionInvalid, VersionTaken
 
@@ -33,15 +35,54 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where the source of one build is. Paths are relative to the repository's root; `credential` is a reference."""
+class BuildRequest:
+    """What a run wants built. Paths are relative to the repository's root; `credential` is a reference, never a value;
+    `number` is the run's, `version` what a person chose."""
 
-    repository_url: str
+    organisation: str
+    service: str
+    service_name: str
+    run: str
+    number: int
     commit: str
+    repository_url: str
     ref: str = ""
     credential: str | None = None
     dockerfile: str = "./Dockerfile"
     context: str = "."
+    version: str | None = None
+    trigger: str = ""
+    executor: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A build that was queued: the request, the build's id (its job has the same) and the version its image will have."""
+
+    build: str
+    request: BuildRequest
+    version: str
+    version_by_hand: bool
+
+    def payload(self) -> dict[str, Any]:
+        """As a job carries it."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, payload: Mapping[str, Any]) -> Ticket:
+        """The way back from `payload()`."""
+        return cls(**{**payload, "request": BuildRequest(**payload["request"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a build took, whole and by stage, in milliseconds, and where its log is kept."""
+
+    duration_ms: int
+    stages_ms: Mapping[str, int] = field(default_factory=dict)
+    log: str | None = None
+    log_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +161,8 @@ def waits_for(ahead_of_service: list[int], running: int, slots: int) -> str:
     `ahead_of_service` are the run numbers of the same service's unfinished builds, which go strictly one after another.
     """
     if ahead_of_service:
-        last = max(ahead_of_service)
-        return f"build #{last} of this service" + (f" and {len(ahead_of_service) - 1} before it" if ahead_of_service[1:] else "")
+        more = len(ahead_of_service) - 1
+        return f"build #{max(ahead_of_service)} of this service" + (f" and {more} before it" if more else "")
     if running >= slots:
         return f"a free slot: {running} of {slots} builds are running"
     return ""

@@ -48,8 +48,15 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something about the build that is worth a line in its log."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
-    """The engine, or this client, advises something; the build goes on."""
+    """The engine advises something; the build goes on."""
 
     text: str
     url: str = ""
@@ -67,17 +74,19 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The image exists. `digest` is the manifest's, where the engine keeps one; sizes in bytes."""
+    """The image exists. `digest` is the manifest's, where the engine keeps one; `dockerfile` is the text it was built from;
+    sizes in bytes."""
 
     image_id: str
     digest: str | None = None
     size_bytes: int = 0
     steps: int = 0
     steps_cached: int = 0
+    dockerfile: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-Event = Step | Line | Warned | Progress | Built
+Event = Step | Line | Note | Warned | Progress | Built
 
 _COUNTED = re.compile(r"^\[(?:[^\]]*\s)?(\d+)/(\d+)\] ")
 CONTEXT_SHARE, STEPS_SHARE = 2, 83
@@ -112,11 +121,14 @@ class Counter:
 
     def note(self, step: Step) -> Progress | None:
         """Take a step's change; returns the new progress when something about it can be told."""
+        if counted(step.name):
+            self._states[step.number] = step.state
+        elif step.state is not StepState.RUNNING or not self._states:
+            return None
+        if step.state is StepState.PENDING:
+            return None
         if step.state is StepState.RUNNING:
             self._text = step.name
-        if not counted(step.name):
-            return self._tell(self._percent) if step.state is StepState.RUNNING and self._states else None
-        self._states[step.number] = step.state
         done = sum(state.over for state in self._states.values())
         return self._tell(CONTEXT_SHARE + STEPS_SHARE * done // len(self._states))
 
