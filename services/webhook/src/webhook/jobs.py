@@ -13,7 +13,6 @@ from webhook.handlers import Handlers
 from webhook.settings import WebhookSettings
 
 FORGET_SECONDS = 3600.0
-log = logging.get("webhook")
 
 
 def tasks(handlers: Handlers, settings: WebhookSettings) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
@@ -26,6 +25,7 @@ def tasks(handlers: Handlers, settings: WebhookSettings) -> list[tuple[str, Call
 
 async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
     """Do it again and again; a failure is logged and the next turn tries anew."""
+    log = logging.get("webhook")
     while True:
         await asyncio.sleep(seconds)
         try:
