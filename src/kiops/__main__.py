@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+from kiops.setup import places
 
 
 def main() -> None:
     """Runs one command and ends with its exit code."""
-    print("kiops", sys.argv[1:], flush=True)
+    os.environ["KIOPS_HOME"] = str(places.home())
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["test"]:
+        from kiops.testing import main as test
+
+        raise SystemExit(test(arguments[1:]))
+    from kiops.app import run
+
+    run(arguments)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main() -> None:
         raise SystemExit(report(screen, as_json="--json" in arguments))
     may_install = "--no-install" not in arguments and os.environ.get("KIOPS_NO_INSTALL", "") in ("", "0")
     try:
-        plan.prepare(command, screen, may_install=may_install)
+        done = plan.prepare(command, screen, may_install=may_install, heavy="--all" in arguments)
     except NeedsHelp as problem:
         give_up(screen, problem)
     except KeyboardInterrupt:
@@ -44,6 +44,8 @@ def main() -> None:
     python = environment / "bin" / "python"
     if not python.exists():
         give_up(screen, NeedsHelp("the environment is not there", advice="./kiops up", code="setup.incomplete"))
+    if done.engine:
+        os.environ["KIOPS_ENGINE_STARTED"] = "1"
     os.execv(python, [str(python), "-m", "kiops", *arguments])
 
 

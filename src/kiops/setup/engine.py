@@ -122,9 +122,7 @@ def start(*, seconds: float = 60) -> Engine:
     process = None
     if not _alive():
         with log.open("ab") as out:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/"
-            )
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/")
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -192,3 +190,20 @@ def way_out_mtu() -> int:
     except (OSError, ValueError):
         pass
     return 1500
+
+
+def ask(path: str):
+    """GET of the engine that answers, decoded; None when there is none or it says no."""
+    found = find()
+    if found is None:
+        return None
+    connection = _Connection(found.socket)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        return json.loads(body) if answer.status == 200 else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

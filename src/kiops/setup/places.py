@@ -28,7 +28,7 @@ def cache() -> Path:
     if own := os.environ.get("KIOPS_TEST_CACHE"):
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME") or user_home() / ".cache"
-    return Path(base) / "kiops-test"
+    return Path(base) / "kiops-tests"
 
 
 def key() -> str:

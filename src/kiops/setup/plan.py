@@ -12,6 +12,8 @@ from kiops.setup import apt, commands, engine, places, python, tools
 from kiops.setup.screen import NeedsHelp, Screen
 
 ENGINE_COMMANDS = {"up", "demo", "serve", "test"}
+SIZES_MB = {"run": 250, "test": 520, "semgrep": 300, "binaries": 210, "edge": 190, "go": 250}
+"""What each takes on disk, uv included, as measured on Linux, x86-64."""
 
 
 @dataclass
@@ -28,15 +30,16 @@ class Plan:
         return bool(self.packages or self.environment or self.tools or self.engine)
 
 
-def look(command: str) -> Plan:
-    """Looks what `command` needs; changes nothing."""
+def look(command: str, *, heavy: bool = False) -> Plan:
+    """Looks what `command` needs (`heavy`: also for the heavy tests); changes nothing."""
     plan = Plan(kind="test" if command == "test" else "run")
     plan.environment = not python.ready(places.environment(plan.kind))
     plan.packages += apt.missing(apt.SOURCE)
-    if plan.environment or (command in ENGINE_COMMANDS and tools.missing()):
+    if command in ENGINE_COMMANDS:
+        plan.tools = tools.missing(heavy=heavy)
+    if (plan.environment or plan.tools) and not python.ready(places.home() / "uv"):
         plan.packages += apt.missing(apt.PYTHON)
     if command in ENGINE_COMMANDS:
-        plan.tools = tools.missing()
         answering = engine.find()
         if answering is None or not answering.buildkit:
             if not engine.forbidden():
@@ -60,8 +63,10 @@ def explain(plan: Plan, screen: Screen) -> None:
         made.append("scan engines")
     if "edge" in plan.tools:
         made.append("Traefik")
+    if "go" in plan.tools:
+        made.append("Go")
     if made:
-        size = 330 * plan.environment + 560 * bool(set(plan.tools) - {"edge"}) + 190 * ("edge" in plan.tools)
+        size = sum(SIZES_MB[name] for name in plan.tools) + (SIZES_MB[plan.kind] if plan.environment else 0)
         screen.say(f"  make in {places.short(places.home())}   {', '.join(made)}   ({size} MB)")
     if plan.engine:
         screen.say("  start                 the Docker engine (it keeps running when KIOPS ends)")
@@ -112,7 +117,7 @@ def carry_out(plan: Plan, screen: Screen, *, may_install: bool) -> engine.Engine
         python.forget_older(places.environment(plan.kind))
         return ""
 
-    def engines(locks: list[str]) -> Callable[[], str]:
+    def from_wheels(locks: list[str]) -> Callable[[], str]:
         def install() -> str:
             work.wait(python_done)
             return ", ".join(tools.install(lock) for lock in locks)
@@ -131,10 +136,8 @@ def carry_out(plan: Plan, screen: Screen, *, may_install: bool) -> engine.Engine
         packages_done.set()
     if plan.environment:
         work.begin("Python environment", environment)
-    if scan := [lock for lock in plan.tools if lock != "edge"]:
-        work.begin("scan engines", engines(scan))
-    if "edge" in plan.tools:
-        work.begin("edge", engines(["edge"]))
+    for name in dict.fromkeys(tools.LOCKS[lock] for lock in plan.tools):
+        work.begin(name, from_wheels([lock for lock in plan.tools if tools.LOCKS[lock] == name]))
     if plan.engine:
         work.begin("Docker engine", docker)
     work.finish()
@@ -188,9 +191,9 @@ class _Stopped(Exception):
     """Another step failed, so this one need not go on."""
 
 
-def prepare(command: str, screen: Screen, *, may_install: bool) -> Plan:
+def prepare(command: str, screen: Screen, *, may_install: bool, heavy: bool = False) -> Plan:
     """Looks, says, asks, does. Returns the plan that was carried out (empty when nothing was missing)."""
-    plan = look(command)
+    plan = look(command, heavy=heavy)
     if plan:
         if not may_install:
             refuse(plan)

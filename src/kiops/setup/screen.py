@@ -49,8 +49,9 @@ class Screen:
     def begin(self, name: str) -> None:
         self._running[name] = time.monotonic()
 
-    def done(self, name: str, note: str = "") -> None:
-        seconds = time.monotonic() - self._running.pop(name, time.monotonic())
+    def done(self, name: str, note: str = "", *, seconds: float | None = None) -> None:
+        since = self._running.pop(name, time.monotonic())
+        seconds = time.monotonic() - since if seconds is None else seconds
         shown = f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
         line = f"  {self.paint('✓', '32')} {name:<{WIDTH}} {shown:<7} {note}"
         self.say(line.rstrip())

@@ -47,6 +47,7 @@ TOOLS = (
         "trivy", "binaries", "bin/trivy", "0.74.0",
         "d89bcc6510a267f11b773398cbf1be5520ce39f9e8b6633178c4487f05b7d791", ("--version",),
     ),
+    Tool("go", "go", "lib/python3.*/site-packages/go/bin/go", "1.27.3", None, ("version",)),
     Tool(
         "traefik", "edge", "bin/traefik", "3.7.15",
         "34bfdfa88e321ad496d829910c6145a0743eae09cdf290e3e114b137eb948e30", ("version",),
@@ -55,21 +56,24 @@ TOOLS = (
 NATS_SHA256 = "dd9b8a99f78955e35108355176d2fe61269efb909698eb9fce3d5d81a70e2bda"
 NATS_VERSION = "2.15.1"
 
-LOCKS = {"semgrep": "scan engines", "binaries": "scan engines", "edge": "edge"}
+LOCKS = {"semgrep": "scan engines", "binaries": "scan engines", "edge": "edge", "go": "Go"}
+"""Each lock and what a person calls what it brings."""
+HEAVY = {"go"}
+"""Only the heavy tests need these."""
 
 
 def lock_file(lock: str) -> Path:
     return places.CHECKOUT / "requirements" / f"tools-{lock}.txt"
 
 
-def missing() -> list[str]:
+def missing(*, heavy: bool = False) -> list[str]:
     """Locks whose environment is not there, or is of another lock."""
-    return [lock for lock in LOCKS if not _made(lock)]
+    return [lock for lock in LOCKS if (heavy or lock not in HEAVY) and not _made(lock)]
 
 
 def _made(lock: str) -> bool:
     stamp = places.tools() / lock / "kiops-lock"
-    return stamp.exists() and stamp.read_bytes() == lock_file(lock).read_bytes()
+    return stamp.exists() and lock_file(lock).exists() and stamp.read_bytes() == lock_file(lock).read_bytes()
 
 
 def install(lock: str) -> str:

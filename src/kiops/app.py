@@ -1,0 +1,61 @@
+"""The command line as a list of commands; each imports what it needs only when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kiops import __version__
+from kiops.commands import platform
+from kiops.terminal import Exit, fail
+
+app = typer.Typer(
+    name="kiops",
+    help="KIOPS takes a git push to a running, scanned, judged release.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (platform,):
+    module.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="The version, and nothing else.")] = False) -> None:
+    if version:
+        print(f"kiops {__version__}")
+        raise typer.Exit()
+
+
+def run(arguments: list[str]) -> None:
+    """Runs one command. Errors come out as `what / do / code` and the exit code of their kind."""
+    from kiops.client import Problem
+
+    try:
+        app(args=arguments, prog_name="kiops")
+    except Problem as problem:
+        fail(problem.what, advice=problem.advice, code=problem.code, exit_code=problem.exit_code)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has enough of it
+        raise SystemExit(0) from None
+    except Exception as problem:
+        _defect(problem)
+
+
+def _defect(problem: Exception) -> None:
+    import traceback
+
+    from kiops.setup import places
+
+    where = places.logs() / "defect.log"
+    with Path(where).open("a") as file:
+        file.write("".join(traceback.format_exception(problem)))
+    what = str(problem) or type(problem).__name__
+    fail(what, advice=f"the details are in {places.short(where)}", code="kiops.defect", exit_code=Exit.DEFECT)

@@ -1,0 +1,77 @@
+"""The platform's data folder as the command line sees it: who runs on it, at which address, with which token."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from kiops.setup import places
+
+
+def root(data: Path | None = None) -> Path:
+    """The data folder: --data, else $KIOPS_DATA, else `data` below KIOPS_HOME."""
+    chosen = data or (Path(os.environ["KIOPS_DATA"]) if os.environ.get("KIOPS_DATA") else None)
+    return (chosen or places.home() / "data").expanduser().absolute()
+
+
+class AlreadyRunning(Exception):
+    """Another `kiops up` holds this folder. pid is its process, url its address (both may be unknown: 0, "")."""
+
+    def __init__(self, pid: int, url: str) -> None:
+        super().__init__(f"process {pid}")
+        self.pid, self.url = pid, url
+
+
+def take(folder: Path) -> IO[str]:
+    """Owns the folder as long as the returned file is open. Raises AlreadyRunning."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    file = (folder / "up.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        state = read_state(folder) or {}
+        raise AlreadyRunning(int(state.get("pid", 0)), str(state.get("url", ""))) from None
+    return file
+
+
+def is_taken(folder: Path) -> bool:
+    """Whether a `kiops up` runs on this folder."""
+    try:
+        take(folder).close()
+    except AlreadyRunning:
+        return True
+    return False
+
+
+def write_state(folder: Path, **state: Any) -> None:
+    """Tells other commands where we are: pid, url, bus port."""
+    draft = folder / "up.json.new"
+    draft.write_text(json.dumps(state))
+    draft.chmod(0o600)
+    os.replace(draft, folder / "up.json")
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """What the last `kiops up` on this folder told; None when there was none."""
+    try:
+        return json.loads((folder / "up.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def forget_state(folder: Path) -> None:
+    """We no longer run."""
+    (folder / "up.json").unlink(missing_ok=True)
+
+
+def token(folder: Path) -> str:
+    """The token of this machine's own command line, made by the gateway (mode 0600); empty when there is none."""
+    try:
+        return (folder / "cli.token").read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,119 @@
+"""Running services in this process: nats-server beside them, streams declared, HTTP served, all undone in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from kiops import catalogue
+
+
+@dataclass
+class Serving:
+    """What runs: the platform, its nats-server (None when another one is used) and the task of its HTTP."""
+
+    platform: Any
+    bus: Any | None
+    http: asyncio.Task[None]
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def serving(names: Sequence[str], settings: Any, listener: socket.socket) -> AsyncIterator[Serving]:
+    """Runs the named services until the block ends.
+
+    settings: shared.settings.PlatformSettings. The listener is already bound, so that a taken port is told before
+    anything is started. The bus is settings.bus_url, or a child of ours.
+    """
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    timings: dict[str, float] = {}
+    async with AsyncExitStack() as stack:
+        bus = None
+        if not settings.bus_url:
+            from kiops import nats
+
+            starting = asyncio.create_task(_enter(stack, nats.server(settings.root)))
+        # nats-server starts while the services are imported.
+        await asyncio.sleep(0)
+        wires = await asyncio.to_thread(catalogue.wires, names)
+        timings["imports"] = clock() - began
+        if not settings.bus_url:
+            bus = await starting
+            timings["bus"] = clock() - began
+            from shared.bootstrap import bootstrap
+
+            await bootstrap(bus.url, bus.keys, api=settings.bus_api_prefix)
+            timings["streams"] = clock() - began
+        from shared.runtime import running
+
+        url = bus.url if bus else settings.bus_url
+        platform = await stack.enter_async_context(running(wires, settings, bus_url=url))
+        if bus and bus.pid:
+            platform.extra_pids = []  # the bus is our child, so it is in our family already
+        timings["services"] = clock() - began
+        http = asyncio.create_task(_serve_http(platform.app, listener), name="http")
+        stack.push_async_callback(_end, http)
+        timings["http"] = clock() - began
+        yield Serving(platform, bus, http, timings)
+
+
+async def _enter(stack: AsyncExitStack, manager: Any) -> Any:
+    return await stack.enter_async_context(manager)
+
+
+async def _serve_http(app: Any, listener: socket.socket) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=2, timeout_keep_alive=30,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # signals are ours
+    try:
+        await server.serve(sockets=[listener])
+    except asyncio.CancelledError:
+        server.should_exit = True
+        server.force_exit = True
+        raise
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+def run(main: Any) -> None:
+    """Runs a coroutine on uvloop; the first SIGINT or SIGTERM cancels it, a second one ends the process at once."""
+    import uvloop
+
+    async def guarded() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(main)
+        asked = 0
+
+        def stop() -> None:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                os._exit(130)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, stop)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not asked:
+                raise
+
+    uvloop.run(guarded())

@@ -1,0 +1,117 @@
+"""`./kiops test`: everything the tests need is there, pytest runs, what was started is stopped, parts are named.
+
+The platform's own data is never touched: tests get a data folder of their own, and none of the person's settings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from kiops.setup import engine, places, plan
+from kiops.setup.screen import NeedsHelp, Screen, give_up
+
+USAGE = """Usage: ./kiops test [--all] [--no-install] [PATH ...] [-k WORD] [pytest's other options]
+
+Runs the tests: all of them but those marked heavy, or one corner. Sets up what they need, and says so first.
+  --all         the heavy tests too (they build Go programs once, kept in the test cache)
+  --no-install  leave the system as it is; parts that are missing are named at the end
+"""
+STARTED = "KIOPS_ENGINE_STARTED"
+"""Set by the setup that ran before us when it was the one that started the Docker engine."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the tests; pytest's exit code in our words: 0 passed, 1 not, 2 asked wrongly, 4 pytest itself broke."""
+    if "--help" in arguments or "-h" in arguments:
+        print(USAGE, end="")
+        return 0
+    screen = Screen()
+    ours = {"--all", "--no-install"}
+    heavy, may_install = "--all" in arguments, "--no-install" not in arguments
+    rest = [argument for argument in arguments if argument not in ours]
+    try:
+        done = plan.prepare("test", screen, may_install=may_install, heavy=heavy)
+    except NeedsHelp as problem:
+        if may_install or ("packages" not in problem.code and "engine" not in problem.code):
+            give_up(screen, problem)
+        screen.error(problem)  # the tests that need it say so
+        done = plan.Plan()
+    started = done.engine or os.environ.pop(STARTED, "") == "1"
+    try:
+        return _run(screen, rest, heavy=heavy)
+    finally:
+        if started:
+            engine.stop()
+
+
+def _run(screen: Screen, rest: list[str], *, heavy: bool) -> int:
+    work = Path(tempfile.mkdtemp(prefix="kiops-test-"))
+    report = work / "parts.json"
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(work / "tmp")]
+    if not heavy:
+        argv += ["-m", "not heavy"]
+    argv += [_as_given(argument) for argument in rest]
+    child = subprocess.Popen(argv, cwd=places.CHECKOUT, env=_environment(work, report))
+    try:
+        code = _wait(child)
+        _name_parts(screen, report)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return {0: 0, 1: 1, 2: 130, 4: 2, 5: 2}.get(code, 4)
+
+
+def _as_given(argument: str) -> str:
+    """A path means the caller's folder, also when that is not the checkout's root."""
+    path, *test = argument.split("::", 1)
+    if not argument.startswith("-") and os.path.exists(path):
+        return "::".join([os.path.abspath(path), *test])
+    return argument
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Ctrl-C goes to pytest too (same terminal); a SIGTERM to us is passed on. Either way its fixtures clean up."""
+    signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGINT))
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def _environment(work: Path, report: Path) -> dict[str, str]:
+    prefixes = ("KIOPS_", *(f"{name}_" for name in (
+        "GATEWAY", "WEBHOOK", "BUILDER", "SCANNER", "GATE", "DEPLOYER", "OPERATOR_PROXY",
+    )))  # fmt: skip
+    env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    env["KIOPS_HOME"] = str(places.home())
+    env["KIOPS_DATA"] = str(work / "data")
+    env["KIOPS_TEST_CACHE"] = str(places.cache())
+    env["KIOPS_TEST_PARTS"] = str(report)
+    env["PATH"] = ":".join([
+        str(Path(sys.executable).parent), str(places.tools() / "bin"), env.get("PATH", ""),
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ])  # fmt: skip
+    return env
+
+
+def _name_parts(screen: Screen, report: Path) -> None:
+    try:
+        parts = json.loads(report.read_text())
+    except (OSError, ValueError):
+        return
+    if parts["present"]:
+        screen.say()
+        screen.say("real parts that took part")
+        for name, version in sorted(parts["present"].items()):
+            screen.say(f"  {screen.paint('✓', '32')} {name:<18} {version}")
+    if parts["missing"]:
+        screen.say("real parts that did not")
+        for name, why in sorted(parts["missing"].items()):
+            screen.say(f"  {screen.paint('✗', '31')} {name:<18} {why}")
