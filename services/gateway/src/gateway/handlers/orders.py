@@ -78,7 +78,7 @@ class Orders:
             return (await self.answers([order.intent]))[0]
 
     async def answers(self, intent_ids: Sequence[str]) -> list[Outcome]:
-        """Wait for the answers to orders that are stored, all within one waiting time. Raises OrderRefused for the first refused."""
+        """Wait for the answers to stored orders, all within one waiting time. Raises OrderRefused for the first refused."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._settings.order_wait_seconds
         found: list[Outcome] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,9 @@ class Credential:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
 
-    def plain(self) -> bytes:
-        return json.dumps({"username": self.username, "password": self.password}).encode()
+    def plain(self) -> str:
+        """What is sealed: a JSON object with username and password."""
+        return json.dumps({"username": self.username, "password": self.password})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,12 @@ class Services:
         database: Database,
         bus: Bus,
         orders: Orders,
-        public_keys: Mapping[str, Any],
+        public_key: Callable[[str], str],
         settings: GatewaySettings,
         clock: Clock,
     ) -> None:
         self._database, self._bus, self._orders = database, bus, orders
-        self._keys, self._settings, self._clock = public_keys, settings, clock
+        self._public_key, self._settings, self._clock = public_key, settings, clock
 
     @property
     def roots(self) -> list[Path]:
@@ -198,7 +199,7 @@ class Services:
             service=service,
             repository_url=address,
             credential=None if credential else stored,
-            sealed=seal(self._keys["webhook"], credential.plain()) if credential else None,
+            sealed=seal(credential.plain(), self._public_key("webhook")) if credential else None,
         )
         return await self._bus.ask(query, timeout_seconds=self._settings.query_seconds)
 
@@ -234,7 +235,7 @@ class Services:
     def _seal(self, credential: Credential) -> dict[str, str]:
         for value in (credential.username, credential.password):
             names.text(value, field="password", longest=4096)
-        return {who: seal(self._keys[who], credential.plain()) for who in RECIPIENTS}
+        return {who: seal(credential.plain(), self._public_key(who)) for who in RECIPIENTS}
 
     async def _row(self, tx: Tx, actor: Actor, name: str) -> Any:
         row = await catalogue.by_name(tx, actor.organisation, name)

@@ -1,0 +1,80 @@
+"""Door: bus. Every fact -> one projection each; and the two questions the gateway answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from shared.facts import builder, deployer, gate, gateway, operator_proxy, scanner, webhook
+from shared.facts._base import Fact
+from shared.queries.gateway import LeaseCredential, OrderAnswered, SealedCredential
+from shared.subscribers import Answers, Subscribers
+
+from gateway.handlers import Handlers
+from gateway.projections import builds, catalogue, deploys, runs, scans
+
+PROJECTIONS: dict[type[Fact], Callable[..., Awaitable[None]]] = {
+    gateway.ServiceRegistered: catalogue.service_registered,
+    gateway.ServiceChanged: catalogue.service_changed,
+    gateway.ServiceDeleted: catalogue.service_deleted,
+    gateway.OperationPerformed: catalogue.operation_performed,
+    webhook.EndpointChanged: catalogue.endpoint_changed,
+    webhook.RuleChanged: catalogue.rule_changed,
+    webhook.DeliveryIgnored: catalogue.delivery_ignored,
+    webhook.PushReceived: runs.push_received,
+    webhook.RunStarted: runs.run_started,
+    webhook.RunSuperseded: runs.run_superseded,
+    webhook.RunCancelled: runs.run_cancelled,
+    webhook.RunFinished: runs.run_finished,
+    builder.BuildQueued: builds.build_queued,
+    builder.BuildStarted: builds.build_started,
+    builder.SourceFetched: builds.source_fetched,
+    builder.BuildSucceeded: builds.build_succeeded,
+    builder.BuildFailed: builds.build_failed,
+    builder.BuildCancelled: builds.build_cancelled,
+    scanner.ScanQueued: scans.scan_queued,
+    scanner.ScanStarted: scans.scan_started,
+    scanner.ScanFinished: scans.scan_finished,
+    scanner.ScanFailed: scans.scan_failed,
+    scanner.ScanCancelled: scans.scan_cancelled,
+    gate.GateDecided: deploys.gate_decided,
+    deployer.EnvironmentChanged: catalogue.environment_changed,
+    deployer.DeployRequested: deploys.deploy_requested,
+    deployer.DeployPlanned: deploys.deploy_planned,
+    deployer.DeployStarted: deploys.deploy_started,
+    deployer.DeployProgressed: deploys.deploy_progressed,
+    deployer.DeployReady: deploys.deploy_ready,
+    deployer.DeploySettled: deploys.deploy_settled,
+    deployer.DeployFailed: deploys.deploy_failed,
+    deployer.DeployCancelled: deploys.deploy_cancelled,
+    deployer.DeployRolledBack: deploys.deploy_rolled_back,
+    operator_proxy.RuntimeChanged: catalogue.runtime_changed,
+    operator_proxy.ReleaseObserved: deploys.release_observed,
+}
+"""Which function makes rows of which fact. A rebuild replays the stream through this table."""
+
+
+def _key(message: Any) -> str:
+    """What waits behind a fact that could not be projected: the rest of its run, else of its service or runtime."""
+    return getattr(message, "run", "") or getattr(message, message.tail, "") or ""
+
+
+def subscribers() -> Subscribers:
+    on = Subscribers()
+    for fact, project in PROJECTIONS.items():
+        on(fact, key=_key)(project)
+    return on
+
+
+def answers(handlers: Handlers) -> Answers:
+    to = Answers()
+
+    @to(OrderAnswered)
+    async def order_answered(query: OrderAnswered) -> None:
+        await handlers.orders.heard(query)
+
+    @to(LeaseCredential)
+    async def lease_credential(query: LeaseCredential) -> SealedCredential:
+        return await handlers.endpoints.lease(query)
+
+    return to

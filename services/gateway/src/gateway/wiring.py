@@ -1,0 +1,106 @@
+"""The composition root: settings in, Service out, clean-up included."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from shared.inbox import Incoming
+from shared.runtime import Host, Service
+
+from gateway import jobs
+from gateway.access import Access
+from gateway.access.headers import BodyLimit, SecurityHeaders
+from gateway.handlers import Handlers
+from gateway.handlers.endpoints import Endpoints
+from gateway.handlers.orders import Orders
+from gateway.handlers.people import People
+from gateway.handlers.releases import Releases
+from gateway.handlers.rules import Environments, Rules
+from gateway.handlers.runs import Runs
+from gateway.handlers.services import Services
+from gateway.live import Learnt, Live
+from gateway.routes import routes
+from gateway.settings import GatewaySettings
+from gateway.site import Site
+from gateway.store import people
+from gateway.subscribers import answers, subscribers
+from gateway.tables import owned, read_model
+
+READ_MODEL = "read_model"
+
+
+@asynccontextmanager
+async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIterator[Service]:
+    """The gateway on this host. The owned database has the outbox; the loop belongs to the read model."""
+    settings = settings or GatewaySettings()
+    async with (
+        host.open_database(owned.metadata, package="gateway") as database,
+        host.open_database(
+            read_model.metadata,
+            package="gateway",
+            name=READ_MODEL,
+            migrations="migrations_read_model",
+            synchronous="NORMAL",
+        ) as read,
+    ):
+        organisation = host.settings.organisation
+        async with database.write() as tx:
+            key = await people.key(tx, "csrf", organisation, secrets.token_hex(32), host.clock.now_ms())
+        access = Access(database, settings, host.clock, bytes.fromhex(key))
+        live = Live(settings.event_streams)
+        orders = Orders(database, live, settings, host.clock)
+        handlers = Handlers(
+            orders=orders,
+            services=Services(database, host.bus, orders, host.public_key, settings, host.clock),
+            rules=Rules(database, orders),
+            environments=Environments(database, orders),
+            runs=Runs(database, read, host.bus, orders, settings),
+            releases=Releases(database, read, host.bus, orders, settings),
+            endpoints=Endpoints(database, read, host.bus, settings, host.clock),
+            people=People(database, access, settings, host.clock),
+        )
+        await handlers.people.first_admin(organisation)
+        await handlers.people.cli_token(organisation, host.root / "cli.token")
+        site = Site(host, settings, host.clock, database, read, access, live, handlers)
+        if host.platform is not None:
+            host.platform.app.add_middleware(BodyLimit, most_bytes=settings.max_body_bytes)
+            host.platform.app.add_middleware(SecurityHeaders)
+        yield Service(
+            name="gateway",
+            database=database,
+            loop_database=read,
+            on_batch=teller(live),
+            subscribers=subscribers(),
+            answers=answers(handlers),
+            routes=routes(site),
+            tasks=[
+                ("sweep", lambda: jobs.sweep(database, settings, host.clock)),
+                ("stream", lambda: jobs.watch_stream(live, lambda: host.bus.connected)),
+            ],
+        )
+
+
+def teller(live: Live) -> Callable[[list[Incoming]], None]:
+    """After each batch of the loop: tell open pages and waiting requests what the read model knows now."""
+
+    def tell(batch: list[Incoming]) -> None:
+        for incoming in batch:
+            envelope = incoming.envelope
+            tokens = envelope.subject.split(".")
+            body = json.loads(incoming.body) if incoming.body.startswith("{") else {}
+            live.tell(
+                Learnt(
+                    organisation=tokens[4],
+                    kind=".".join(tokens[2:4]),
+                    service=str(body.get("service", "")),
+                    run=str(body.get("run", "")),
+                    sequence=envelope.sequence,
+                ),
+                envelope.id,
+                envelope.causation,
+            )
+
+    return tell
