@@ -411,7 +411,8 @@ async def serve_http(app: FastAPI, host: str, port: int, *, ready: asyncio.Event
 
     import uvicorn
 
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # With its protocol named asyncio sets TCP_NODELAY; without, every answer in two parts waits 40 ms for the peer's ACK.
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
