@@ -30,9 +30,11 @@ class There:
     running: dict[str, float]
 
 
-async def remove_all(platform_id: str, *, service: str | None = None, socket: Path = SOCKET) -> Removed:
+async def remove_all(
+    platform_id: str, *, service: str | None = None, keep_edge_image: bool = False, socket: Path = SOCKET
+) -> Removed:
     """Remove this platform's containers, images and networks; only a service's containers and images when `service` (its id)
-    is given. The edge's image goes when no other platform's edge needs it. Raises EngineAway."""
+    is given. The edge's image goes too, unless another platform's edge needs it or it is to be kept. Raises EngineAway."""
     engine, removed = Engine(socket), Removed()
     ours = [f"{naming.PLATFORM}={platform_id}"] + ([f"kiops.service={service}"] if service else [])
     images = {image["Id"] for image in await engine.images(*ours)}
@@ -40,7 +42,7 @@ async def remove_all(platform_id: str, *, service: str | None = None, socket: Pa
         await engine.stop(row["Id"], 2)
         await engine.remove(row["Id"])
         removed.containers.append((row["Names"] or [row["Id"]])[0].lstrip("/"))
-        if service is None and row["Labels"].get(naming.ROLE) == naming.EDGE_ROLE:
+        if service is None and not keep_edge_image and row["Labels"].get(naming.ROLE) == naming.EDGE_ROLE:
             images.add(row["ImageID"])
     for image in sorted(images):
         if await _remove_image(engine, image):

@@ -42,7 +42,7 @@ class Watching:
         )
         while True:
             if not await self._still_serves(wanted):
-                await self._settle(job, wanted, clock.monotonic() - began, "healthy until it was replaced")
+                await self._settle(job, wanted, clock.monotonic() - began, "healthy until it was replaced or removed")
                 return
             code, seen = watch.judge(await self._look(container, wanted, route))
             seconds = clock.monotonic() - began

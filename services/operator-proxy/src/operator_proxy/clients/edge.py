@@ -70,6 +70,8 @@ class Edge:
 
     async def _make(self, image: str) -> None:
         await self.engine.ensure_network(self.network, {naming.MANAGED: "true", naming.PLATFORM: self.platform})
+        if not _free(self.settings.edge_address, self.settings.edge_port):
+            raise PortTaken(self.settings.edge_port)
         left_out: set[int] = set()
         while True:
             # A port of the pool that another program has is left out; without the one for host names there is no edge.
