@@ -1,0 +1,80 @@
+"""The scanner's own errors, each with a stable code.
+
+Rejected
+├── SourceRefused    source.refused, source.not_allowed, source.commit_missing
+├── ImageGone        image.gone
+├── DataInvalid      data.invalid
+├── EngineMissing    engine.missing
+└── EngineRefused    engine.refused
+Unavailable
+├── SourceAway       source.away
+└── ContainerEngineAway   docker.away
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.errors import Rejected, Unavailable
+
+
+class SourceRefused(Rejected):
+    """The repository exists, and we may not read it, or it has not what was asked for."""
+
+
+class SourceAway(Unavailable):
+    """The repository does not answer."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            "source.away", f"the repository could not be read: {what}", "It is tried again; check its address and the network."
+        )
+
+
+class ImageGone(Rejected):
+    """The engine's store no longer has the image."""
+
+    def __init__(self, image: str) -> None:
+        super().__init__("image.gone", f"the image {image} is no longer in the engine's store", "Build it again.")
+
+
+class ContainerEngineAway(Unavailable):
+    """The container engine that has the image does not answer."""
+
+    def __init__(self, address: str, what: str) -> None:
+        super().__init__(
+            "docker.away",
+            f"the container engine at {address} does not answer: {what}",
+            "Start it, or set SCANNER_DOCKER_HOST to where it listens.",
+        )
+
+
+class EngineMissing(Rejected):
+    """A scan engine's program is not there. Nothing is known of the areas it looks at."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__(
+            "engine.missing",
+            f"the scan engine {name} is not at {path}",
+            f"Install it with `kiops up` or `kiops doctor`, or set SCANNER_{name.upper()} to its path.",
+        )
+
+
+class EngineRefused(Rejected):
+    """The program at the engine's path is not one that may be trusted."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(
+            "engine.refused", f"the scan engine {name} is not used: {why}", f"Set SCANNER_{name.upper()} to a trusted program."
+        )
+
+
+class DataInvalid(Rejected):
+    """A file is no vulnerability data that Trivy can use."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "data.invalid",
+            f"this is no vulnerability data: {why}",
+            "Give a tar.gz with trivy.db and metadata.json, as Trivy's own database is distributed.",
+        )

@@ -1,0 +1,26 @@
+"""A calculator for prices with a formula that the caller chooses."""
+
+import ast
+
+from fastapi import FastAPI, HTTPException
+
+app = FastAPI()
+RATES = {"normal": 0.19, "reduced": 0.07}
+
+
+@app.get("/price/{kind}")
+def price(kind: str, net: float):
+    if kind not in RATES:
+        raise HTTPException(404, "no such rate")
+    return {"gross": round(net * (1 + RATES[kind]), 2)}
+
+
+@app.get("/formula")
+def formula(text: str, net: float):
+    value = ast.literal_eval(text)
+    return {"gross": value}
+
+
+@app.get("/rates")
+def rates():
+    return RATES

@@ -1,0 +1,21 @@
+"""Makes small pictures of the ones people upload."""
+
+import os
+import subprocess
+
+from flask import Flask, abort, request
+
+app = Flask(__name__)
+FOLDER = "/srv/pictures"
+
+
+@app.post("/thumbnail")
+def thumbnail():
+    name = request.form["name"]
+    width = int(request.form.get("width", "200"))
+    if not os.path.isdir(FOLDER):
+        abort(503)
+    done = subprocess.run(f"convert {FOLDER}/{name} -resize {width} {FOLDER}/small/{name}", shell=True, check=False)
+    if done.returncode:
+        abort(422)
+    return {"made": True}
