@@ -106,9 +106,9 @@ def _name_parts(screen: Screen, report: Path) -> None:
         parts = json.loads(report.read_text())
     except (OSError, ValueError):
         return
+    screen.say()
+    screen.say("real parts that took part" if parts["present"] else "no real part was needed")
     if parts["present"]:
-        screen.say()
-        screen.say("real parts that took part")
         for name, version in sorted(parts["present"].items()):
             screen.say(f"  {screen.paint('✓', '32')} {name:<18} {version}")
     if parts["missing"]:

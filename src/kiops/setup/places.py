@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import pwd
@@ -31,6 +32,7 @@ def cache() -> Path:
     return Path(base) / "kiops-tests"
 
 
+@functools.cache
 def key() -> str:
     """Names the environment of this checkout with these locks; the launcher computes the same in shell."""
     files = [CHECKOUT / "pyproject.toml", CHECKOUT / "shared" / "pyproject.toml"]
@@ -63,6 +65,6 @@ def logs() -> Path:
 def short(path: Path) -> str:
     """A path as a person writes it: ~ for the home folder."""
     try:
-        return f"~/{path.relative_to(user_home())}"
+        return f"~/{path.relative_to(user_home())}".removesuffix("/.")
     except ValueError:
         return str(path)
