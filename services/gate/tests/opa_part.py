@@ -44,7 +44,7 @@ def opa() -> Path:
     (work / "go.mod").unlink(missing_ok=True)
     env = {**os.environ, "GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
     told = subprocess.run(
-        [go, "mod", "download", "-json", f"{MODULE}@{VERSION}"], cwd=work, env=env, capture_output=True, text=True
+        [go, "mod", "download", "-json", f"{MODULE}@{VERSION}"], cwd=work, env=env, capture_output=True, text=True, check=False
     )
     if told.returncode:
         raise RuntimeError(f"OPA's module could not be had: {told.stderr.strip() or told.stdout.strip()}")
@@ -53,7 +53,7 @@ def opa() -> Path:
     (work / "go.mod").write_text(f"module kiops.invalid/opa\n\n{needs_go}\n\nrequire {MODULE} {VERSION}\n")
     (work / "go.sum").write_text((source / "go.sum").read_text())
     argv = [go, "build", "-mod=mod", "-p", "2", "-trimpath", "-ldflags", "-s -w", "-o", str(work / "opa"), MODULE]
-    built = subprocess.run(["nice", "-n", "19", *argv], cwd=work, env=env, capture_output=True, text=True)
+    built = subprocess.run(["nice", "-n", "19", *argv], cwd=work, env=env, capture_output=True, text=True, check=False)
     if built.returncode:
         raise RuntimeError(f"OPA could not be built: {built.stderr.strip()[-2000:]}")
     (work / "opa").rename(program)

@@ -154,7 +154,7 @@ async def test_a_stock_opa_agrees(
 def test_the_policys_own_tests_pass_in_a_stock_opa(stock_opa: Path) -> None:
     """`opa check --strict` and `opa test` on the bundle folder itself."""
     for argv in (["check", "--strict"], ["test"]):
-        told = subprocess.run([stock_opa, *argv, BUNDLE], capture_output=True, text=True, timeout=60)
+        told = subprocess.run([stock_opa, *argv, BUNDLE], capture_output=True, text=True, timeout=60, check=False)
         assert told.returncode == 0, told.stdout + told.stderr
 
 

@@ -28,6 +28,8 @@ FINDING_FIELDS = (
     "licence",
     "triage",
 )
+FINDING_DEFAULTS: dict[str, Any] = {"line": None, "confidence": "high"}
+LONGEST_WORD = 300
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _area(evidence: Evidence, now_ms: int) -> dict[str, Any]:
     return {
         "state": evidence.state,
         "scan": evidence.scan,
-        "reason": evidence.reason,
+        "reason": evidence.reason[:LONGEST_WORD],
         "finished_at": _iso(evidence.finished_at_ms) if evidence.finished_at_ms is not None else None,
         "age_seconds": _age(evidence.finished_at_ms, now_ms),
         "data_date": evidence.data_date,
@@ -127,9 +129,20 @@ def _area(evidence: Evidence, now_ms: int) -> dict[str, Any]:
     }
 
 
+def findings_of_report(report: Any, expected: int) -> list[dict[str, Any]]:
+    """All findings of a scan's report: its `findings`, each with at least id and severity. Empty when that is not all of them."""
+    found = report.get("findings") if isinstance(report, Mapping) else None
+    if not isinstance(found, list) or len(found) < expected:
+        return []
+    if not all(isinstance(each, Mapping) and each.get("id") and each.get("severity") for each in found):
+        return []
+    return [_finding(each) for each in found]
+
+
 def _finding(found: Mapping[str, Any]) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"line": None, "confidence": "high"}
-    return {name: found.get(name, defaults.get(name, "")) for name in FINDING_FIELDS}
+    values = {name: found.get(name, FINDING_DEFAULTS.get(name, "")) for name in FINDING_FIELDS}
+    # A verdict repeats these words several times and must fit into one message.
+    return {name: value[:LONGEST_WORD] if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _unlisted(evidence: Evidence, findings: list[dict[str, Any]]) -> dict[str, int]:
