@@ -51,6 +51,7 @@ class Job:
     _folder: Path
     ended: bool = False
     lost: bool = False
+    stopping: bool = False
 
     @property
     def folder(self) -> Path:
@@ -204,8 +205,12 @@ class Jobs:
                     busy, _ = False, await asyncio.sleep(1)
                 if busy:
                     continue
+                try:
+                    seconds = await self._idle_seconds()
+                except Unavailable:
+                    seconds = 1.0
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.database.jobs_wake.wait(), await self._idle_seconds())
+                    await asyncio.wait_for(self.database.jobs_wake.wait(), seconds)
         finally:
             self._stopping = True
             beat.cancel()
@@ -334,8 +339,13 @@ class Jobs:
             self.database.jobs_wake.set()
 
     async def _work(self, worker: Worker, job: Job, log: Any) -> None:
-        reason = await self._cancel_reason(job)
+        try:
+            reason = await self._cancel_reason(job)
+        except asyncio.CancelledError:
+            await self._cancelled(worker, job)
+            return
         if reason:
+            job.stopping = True
             await self._end_cancelled(worker, job, reason)
             return
         if job.failures >= worker.max_attempts:
@@ -443,8 +453,13 @@ class Jobs:
                 sa.select(self.table.c.id).where(self.table.c.id.in_(list(self._running)), self.table.c.cancel != "")
             )
         for row in rows:
-            if row.id in self._running:
-                self._running[row.id][1].cancel()
+            if row.id not in self._running:
+                continue
+            job, task = self._running[row.id]
+            # Once: a second cancel would break off the transaction that tells of the first.
+            if not job.stopping:
+                job.stopping = True
+                task.cancel()
 
     async def _heartbeat(self) -> None:
         while True:
