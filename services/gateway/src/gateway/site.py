@@ -28,3 +28,10 @@ class Site:
     access: Access
     live: Live
     handlers: Handlers
+
+    @property
+    def base_url(self) -> str:
+        """The address under which people and Git hosts reach us, without a slash at its end."""
+        listener = self.host.settings
+        host = f"[{listener.host}]" if ":" in listener.host else listener.host
+        return (self.settings.base_url or f"http://{host}:{listener.port}").rstrip("/")

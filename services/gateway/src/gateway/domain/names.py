@@ -17,6 +17,7 @@ _SCHEMES = {"https", "http", "ssh", "git", "git+ssh"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # Control characters, U+0000 among them, and lone surrogates never belong into a value of ours.
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_NEVER = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def text(value: str, *, field: str, longest: int = 500, lines: bool = False) -> str:
@@ -150,3 +151,14 @@ def _file(value: str, roots: Sequence[Path]) -> str:
     if not any(real == root or real.startswith(root.rstrip("/") + "/") for root in allowed):
         raise NotAllowedHere([str(root) for root in roots])
     return real
+
+
+def unfit(value: object) -> bool:
+    """Whether U+0000 or a lone surrogate hides anywhere in a decoded JSON value: no database of ours would take it."""
+    if isinstance(value, str):
+        return bool(_NEVER.search(value))
+    if isinstance(value, dict):
+        return any(unfit(key) or unfit(entry) for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return any(unfit(entry) for entry in value)
+    return False

@@ -1,0 +1,5 @@
+"""JSON for machines below /api/v1: everything that the pages do, by the same handlers."""
+
+from gateway.api.assembled import routes
+
+__all__ = ["routes"]
