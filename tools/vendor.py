@@ -70,9 +70,7 @@ def symbol(name: str, svg: str) -> str:
 
 def sprite(icons: list[str], files: dict[str, bytes]) -> str:
     symbols = [symbol(name, files[f"icons/outline/{name}.svg"].decode()) for name in icons]
-    return "\n".join(
-        ['<svg xmlns="http://www.w3.org/2000/svg">', STATES.read_text().strip(), *symbols, "</svg>", ""]
-    )
+    return "\n".join(['<svg xmlns="http://www.w3.org/2000/svg">', STATES.read_text().strip(), *symbols, "</svg>", ""])
 
 
 def write() -> None:

@@ -12,12 +12,12 @@ class Person:
     """The signed-in person as the frame shows them."""
 
     name: str
-    email: str
+    login: str
     role: str
 
     @property
     def initials(self) -> str:
-        return text.initials(self.name or self.email)
+        return text.initials(self.name or self.login)
 
 
 @dataclass(frozen=True)

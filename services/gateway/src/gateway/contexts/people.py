@@ -10,7 +10,7 @@ from gateway.contexts.frame import Field, Frame
 @dataclass(frozen=True)
 class SignInPage:
     frame: Frame
-    email: Field
+    name: Field
     password: Field
     go_to: str
     problem: str = ""
@@ -19,9 +19,7 @@ class SignInPage:
 @dataclass(frozen=True)
 class AccountPage:
     frame: Frame
-    current: Field
     new: Field
-    needs_password: bool = False
 
 
 @dataclass(frozen=True)

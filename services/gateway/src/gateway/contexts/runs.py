@@ -11,7 +11,7 @@ from gateway.labels import State
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of the timeline, in percent of the whole width. `tone` is crit, off, wait or fail."""
+    """One bar of the timeline, in percent of the whole width. `tone` is crit, off, wait or fail; `cuts` divide it."""
 
     x: float
     width: float
@@ -21,6 +21,8 @@ class Bar:
 
 @dataclass(frozen=True)
 class TimelineRow:
+    """A step or a wait. `text_at` is right, left or in (the bar); `lines` are pieces (x, y1, y2) of the critical path."""
+
     state: State
     label: str
     bar: Bar | None
@@ -31,10 +33,8 @@ class TimelineRow:
     delta_tone: str
     text: str
     text_x: float
-    text_left: bool
-    joins_before: float | None
-    joins_after: float | None
-    href: str = ""
+    text_at: str
+    lines: tuple[tuple[float, int, int], ...] = ()
 
     @property
     def spoken(self) -> str:

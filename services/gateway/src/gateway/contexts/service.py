@@ -93,6 +93,7 @@ class ConnectionPart:
 
 @dataclass(frozen=True)
 class BuildStage:
+    key: str
     name: str
     state: State
     tone: str
