@@ -20,6 +20,12 @@ sys.modules.setdefault("chassis_toys", toys)
 spec.loader.exec_module(toys)
 
 
+@pytest.fixture
+def database_url(both_databases: str) -> str:
+    """Everything here holds on SQLite and on PostgreSQL."""
+    return both_databases
+
+
 async def test_two_services_exchange_facts(platform, tmp_path):
     """200 pushes announced by one become 200 built by the other, each once, in order."""
     stamps = tmp_path / "stamps"
@@ -185,11 +191,17 @@ async def test_a_position_of_another_stream_is_told_not_read(platform, nats, tmp
 
 
 @pytest.mark.parametrize("name", ["webhook", "builder"])
-async def test_a_second_instance_on_the_same_folder_is_refused(platform, tmp_path, name):
+async def test_a_second_instance_on_the_same_files_is_refused_and_on_one_postgresql_waits(platform, database_url, tmp_path, name):
+    """SQLite: the folder's lock names the owner. PostgreSQL: the second runs, and reads only after the first has gone."""
     from shared.errors import Broken
 
     wires = {"webhook": toys.webhook, "builder": toys.builder_wire(tmp_path / "s")}
     async with platform(wires):
-        with pytest.raises(Broken, match="running already"):
-            async with platform({name: wires[name]}):
-                pass
+        if not database_url:
+            with pytest.raises(Broken, match="running already"):
+                async with platform({name: wires[name]}):
+                    pass
+            return
+        async with platform({name: wires[name]}) as second:
+            await asyncio.sleep(1)
+            assert not second.services[name].loop.bound

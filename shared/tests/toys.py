@@ -17,14 +17,20 @@ from shared.jobs import Job, Worker
 from shared.processes import run_child
 from shared.runtime import Host, Service
 from shared.subscribers import Envelope, Subscribers
-from shared.tables import NAMING, chassis_tables
+from shared.tables import NAMING, Serial, chassis_tables
 from shared.words import Trigger
 
 
 def tables() -> sa.MetaData:
     metadata = sa.MetaData(naming_convention=NAMING)
     chassis_tables(metadata)
-    sa.Table("effect", metadata, sa.Column("id", sa.Text, primary_key=True), sa.Column("number", sa.Integer))
+    sa.Table(
+        "effect",
+        metadata,
+        sa.Column("position", Serial, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.Text, unique=True),
+        sa.Column("number", sa.Integer),
+    )
     return metadata
 
 
@@ -120,4 +126,4 @@ async def until(condition, seconds: float = 20) -> None:
 async def effects(database) -> list:
     table = database.metadata.tables["effect"]
     async with database.read() as tx:
-        return await tx.all(sa.select(table).order_by(sa.text("rowid") if not database.is_postgresql else table.c.number))
+        return await tx.all(sa.select(table).order_by(table.c.position))

@@ -232,50 +232,51 @@ class Jobs:
         if self.work.exists():
             await asyncio.to_thread(shutil.rmtree, self.work, True)
 
-    def _kinds_with_room(self) -> list[Worker]:
-        taken: dict[str, int] = {}
-        for job, _ in self._running.values():
-            taken[job.kind] = taken.get(job.kind, 0) + 1
-        return [worker for worker in self.workers if taken.get(worker.kind, 0) < worker.slots]
+    def _has_room(self, worker: Worker) -> bool:
+        return sum(job.kind == worker.kind for job, _ in self._running.values()) < worker.slots
 
     async def _claim_all(self) -> bool:
-        """Claim one job per worker that has room. True when any was claimed."""
+        """Claim one job per worker that has room; one that was cancelled in the queue needs none. True when any was claimed."""
         any_claimed = False
-        for worker in self._kinds_with_room():
+        for worker in self.workers:
+            room = self._has_room(worker)
             async with self.database.read() as tx:
-                waiting = await tx.one(self._candidates(worker, await self.database.now_ms(tx)))
+                waiting = await tx.one(self._candidates(worker, await self.database.now_ms(tx), room))
             if waiting is None:
                 continue
-            if job := await self._claim(worker):
+            if job := await self._claim(worker, room):
                 task = asyncio.create_task(self._attempt(worker, job))
                 self._running[job.id] = (job, task)
                 any_claimed = True
         return any_claimed
 
-    def _candidates(self, worker: Worker, now_ms: int) -> sa.Select[Any]:
+    def _candidates(self, worker: Worker, now_ms: int, room: bool) -> sa.Select[Any]:
         table = self.table
+        withdrawn = sa.and_(table.c.state == "queued", table.c.cancel != "")
         free = sa.or_(
             sa.and_(table.c.state == "queued", sa.or_(table.c.not_before_ms <= now_ms, table.c.cancel != "")),
             sa.and_(table.c.state == "running", table.c.lease_until_ms < now_ms, ~table.c.id.in_(list(self._running))),
         )
         query = sa.select(table).where(table.c.kind == worker.kind, table.c.state != "ended", free)
+        if not room:
+            query = query.where(withdrawn)
         if worker.serial_per_key:
+            # What was withdrawn does no work: it is ended at once, whatever is ahead of it.
             before = table.alias("before")
-            query = query.where(
-                ~sa.exists().where(
-                    before.c.kind == table.c.kind,
-                    before.c.key == table.c.key,
-                    before.c.state != "ended",
-                    before.c.number < table.c.number,
-                )
+            ahead = sa.exists().where(
+                before.c.kind == table.c.kind,
+                before.c.key == table.c.key,
+                before.c.state != "ended",
+                before.c.number < table.c.number,
             )
+            query = query.where(sa.or_(withdrawn, ~ahead))
         return query.order_by(table.c.number).limit(1)
 
-    async def _claim(self, worker: Worker) -> Job | None:
+    async def _claim(self, worker: Worker, room: bool) -> Job | None:
         table = self.table
         async with self.database.write() as tx:
             now = await self.database.now_ms(tx)
-            query = self._candidates(worker, now)
+            query = self._candidates(worker, now, room)
             if self.database.is_postgresql:
                 query = query.with_for_update(skip_locked=True, of=table)
             row = await tx.one(query)

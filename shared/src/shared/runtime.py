@@ -280,7 +280,7 @@ async def running(
                 stack.push_async_callback(_stop, {"bus": task})
         for each in platform.services.values():
             _start(each)
-            stack.push_async_callback(_stop, each.tasks)
+            stack.push_async_callback(_stop_service, each)
         # The gateway is mounted at / and so must come last.
         for name, each in sorted(platform.services.items(), key=lambda entry: entry[0] == "gateway"):
             health_routes(app, name, each)
@@ -403,6 +403,14 @@ async def _stop(tasks: Mapping[str, asyncio.Task[None]]) -> None:
     for task in tasks.values():
         task.cancel()
     await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+async def _stop_service(each: Running) -> None:
+    await _stop(each.tasks)
+    for part in (each.relay, each.loop):
+        if part is not None:
+            with contextlib.suppress(KiopsError):
+                await part.lease.release()
 
 
 async def serve_http(app: FastAPI, host: str, port: int, *, ready: asyncio.Event | None = None) -> None:

@@ -36,7 +36,32 @@ def nats(tmp_path: Path, parts: Parts) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-def platform(nats: NatsServer) -> Callable[..., AbstractAsyncContextManager[Platform]]:
+def database_url() -> str:
+    """Where the platform's databases are: empty for SQLite files. A suite that runs on both overrides it by `both_databases`."""
+    return ""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def both_databases(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An address with {database} in it, once for SQLite (empty) and once for a real PostgreSQL with a database per service."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    from shared import ids
+    from shared.bus import SERVICES
+
+    postgres = request.getfixturevalue("postgres")
+    mark = ids.uuid7()[-8:]
+    names = [f"{mark}_{name.replace('-', '_')}" for name in (*SERVICES, "read_model")]
+    for name in names:
+        postgres.make(name)
+    yield postgres.url.format(database=mark + "_{database}")
+    for name in names:
+        postgres.drop(name)
+
+
+@pytest.fixture
+def platform(nats: NatsServer, database_url: str) -> Callable[..., AbstractAsyncContextManager[Platform]]:
     """Run services on the test's nats-server: a function of name -> wire, and optional changes to the settings."""
     from shared.bootstrap import bootstrap
     from shared.runtime import running
@@ -44,6 +69,7 @@ def platform(nats: NatsServer) -> Callable[..., AbstractAsyncContextManager[Plat
 
     @asynccontextmanager
     async def run(wires: Mapping[str, Wire], **changes: Any) -> AsyncIterator[Platform]:
+        changes.setdefault("database_url", database_url)
         settings = PlatformSettings(home=nats.root.parent, data=nats.root, **changes)
         await bootstrap(nats.url, nats.keys)
         async with running(wires, settings, bus_url=nats.url, keys=nats.keys) as platform:
