@@ -27,6 +27,7 @@ from shared.orders import webhook as webhook_orders
 from shared.queries import Answer
 from shared.queries import builder as builder_queries  # noqa: F401  (registers the contracts)
 from shared.queries import deployer as deployer_queries  # noqa: F401
+from shared.queries import gateway as gateway_queries  # noqa: F401
 from shared.queries import operator_proxy as operator_queries  # noqa: F401
 from shared.queries import webhook as webhook_queries  # noqa: F401
 from shared.subscribers import Answers
