@@ -12,7 +12,7 @@ SHORTEST = 4
 
 def _forms(secret: str) -> set[str]:
     raw = secret.encode()
-    forms = {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
+    forms = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1]}
     forms |= {part for part in secret.splitlines() if len(part) >= 8}
     # Base64 of a text that contains the secret depends on what stands before it: one form for each of the three
     # alignments, without the characters at the ends that neighbours change.
