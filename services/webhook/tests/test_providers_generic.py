@@ -186,9 +186,7 @@ def test_optional_fields_may_be_missing_or_of_another_kind() -> None:
     assert isinstance(odd, Push) and (odd.author, odd.message, odd.commits) == ("", "", 1)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"before": ZERO}, {"forced": True}, {"commit_count": 30}, {"commits": []}], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize("changes", [{"before": ZERO}, {"forced": True}, {"commit_count": 30}, {"commits": []}], ids=str)
 def test_a_payload_that_cannot_tell_all_changed_files_says_so(changes: dict[str, Any]) -> None:
     push = read(body(**changes))
     assert isinstance(push, Push) and push.changed_count is None

@@ -12,14 +12,12 @@ from shared import logging
 from webhook.handlers import Handlers
 from webhook.settings import WebhookSettings
 
-FORGET_SECONDS = 3600.0
-
 
 def tasks(handlers: Handlers, settings: WebhookSettings) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
     """Name and function of each; they run as long as the service does."""
     return [
         ("reaper", lambda: every(settings.reaper_seconds, handlers.runs.reap)),
-        ("retention", lambda: every(FORGET_SECONDS, handlers.deliveries.forget)),
+        ("retention", lambda: every(settings.retention_seconds, handlers.deliveries.forget)),
     ]
 
 

@@ -20,6 +20,7 @@ class WebhookSettings(ServiceSettings, env_prefix="WEBHOOK_"):
     gate_silent_seconds: int = Field(1200, ge=10, description="The same for the gate, which itself waits up to 10 minutes.")
     deploy_silent_seconds: int = Field(3600, ge=10, description="The same for deploy and operate.")
     reaper_seconds: float = Field(15.0, gt=0, description="How often runs are looked through for silence and deadlines.")
+    retention_seconds: float = Field(3600.0, gt=0, description="How often what is kept long enough is looked for.")
     keep_raw_days: int = Field(30, ge=1, description="Raw bodies of deliveries are kept this long; the ledger's rows stay.")
     keep_refused: int = Field(200, ge=1, description="How many unauthenticated deliveries the ledger remembers for each endpoint.")
     source_roots: list[Path] = Field(

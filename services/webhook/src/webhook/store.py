@@ -284,22 +284,7 @@ async def load_run(tx: Tx, organisation: str, run_id: str) -> StoredRun | None:
 
 async def save_run(tx: Tx, organisation: str, run: Run, *, now_ms: int, outcome: Outcome | None = None) -> None:
     """Write what changed of a run, and its outcome when it ended."""
-    for step, part in sorted(run.changed):
-        found = run.parts[step, part]
-        await tx.upsert(
-            steps,
-            {
-                "run_id": run.id,
-                "step": step.value,
-                "part": part,
-                "organisation_id": organisation,
-                "state": found.state.value,
-                "code": found.code,
-                "reason": found.reason[:2000],
-                "heard_at_ms": found.heard_at_ms,
-            },
-            key=["run_id", "step", "part"],
-        )
+    await _save_parts(tx, organisation, run)
     run.changed.clear()
     values: dict[str, Any] = {
         "state": run.state.value,
@@ -314,6 +299,30 @@ async def save_run(tx: Tx, organisation: str, run: Run, *, now_ms: int, outcome:
             "outcome_reason": outcome.reason[:2000],
         }
     await tx.execute(runs.update().where(runs.c.id == run.id).values(**values))
+
+
+async def _save_parts(tx: Tx, organisation: str, run: Run) -> None:
+    rows = [
+        {
+            "run_id": run.id,
+            "step": step.value,
+            "part": part,
+            "organisation_id": organisation,
+            "state": found.state.value,
+            "code": found.code,
+            "reason": found.reason[:2000],
+            "heard_at_ms": found.heard_at_ms,
+        }
+        for (step, part), found in run.parts.items()
+        if (step, part) in run.changed
+    ]
+    if len(rows) == 1:
+        await tx.upsert(steps, rows[0], key=["run_id", "step", "part"])
+    elif rows:
+        # Two statements for any number of parts: a push that supersedes an older run ends a dozen of them.
+        keys = [(row["step"], row["part"]) for row in rows]
+        await tx.execute(steps.delete().where(steps.c.run_id == run.id, sa.tuple_(steps.c.step, steps.c.part).in_(keys)))
+        await tx.execute(steps.insert(), rows)
 
 
 async def open_runs(tx: Tx, *, organisation: str | None = None, service_id: str | None = None) -> Sequence[sa.Row[Any]]:
