@@ -1,4 +1,4 @@
-"""A process that is killed with -9 in any moment of a switch: the next one ends it right, nobody loses a request, nothing is left."""
+"""A process that is killed with -9 in any moment of a switch: the next one ends it right, no request is lost, nothing is left."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def at(phase: str) -> Callable[..., Awaitable[None]]:
 
 
 async def container_made(world: World, killed: asyncio.subprocess.Process) -> None:
-    while len(await world.containers()) < 2:
+    while len(await world.containers()) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0.002)
 
 
 async def candidate_written(world: World, killed: asyncio.subprocess.Process) -> None:
-    while not any("candidate" in name for name in world.route_files()):
+    while not any("candidate" in name for name in world.route_files()):  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
 
@@ -42,7 +42,7 @@ async def route_renamed(world: World, killed: asyncio.subprocess.Process) -> Non
     folder = world.root / "services/operator-proxy/edge/routes"
     (file,) = [folder / name for name in world.route_files() if "candidate" not in name]
     before = file.stat().st_ino
-    while file.stat().st_ino == before:
+    while file.stat().st_ino == before:  # noqa: ASYNC110
         await asyncio.sleep(0.0005)
 
 

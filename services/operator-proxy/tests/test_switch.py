@@ -21,7 +21,7 @@ async def test_switch_and_rollback_lose_no_request(world: Any, images: dict[str,
         there = await switch_under_load(w, client, images["two"], "one", 2)
         await asyncio.sleep(1)
         back = await switch_under_load(w, client, images["one"], "two", 3)
-        while len(client.answered) < 4200:
+        while len(client.answered) < 4200:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         done = True
         await load

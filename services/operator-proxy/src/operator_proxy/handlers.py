@@ -123,9 +123,9 @@ class Handlers:
         return True
 
     # -- questions ---------------------------------------------------------------------------------------------------
-    async def preflight(self, image_id: str) -> tuple[bool, bool, KiopsError | None]:
-        """Whether the engine answers, whether it has the image, and what went wrong."""
+    async def preflight(self, image_id: str) -> tuple[bool, Unavailable | None]:
+        """Whether the engine has the image; when it does not answer, why."""
         try:
-            return True, await self.engine.image(image_id) is not None, None
+            return await self.engine.image(image_id) is not None, None
         except Unavailable as error:
-            return False, False, error
+            return False, error

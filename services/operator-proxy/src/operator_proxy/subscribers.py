@@ -63,9 +63,10 @@ def answers(handlers: Handlers) -> Answers:
 
     @answer(AskPreflight)
     async def preflight(query: AskPreflight) -> Preflight:
-        reachable, image_exists, error = await handlers.preflight(query.image_id)
-        if error is not None:
-            return Preflight(error=error.code, detail=error.message, advice=error.advice)
-        return Preflight(reachable=reachable, image_exists=image_exists)
+        image_exists, away = await handlers.preflight(query.image_id)
+        if away is not None:
+            # No `error`: that it cannot be reached is an answer to the question.
+            return Preflight(reachable=False, detail=away.message, advice=away.advice)
+        return Preflight(reachable=True, image_exists=image_exists)
 
     return answer

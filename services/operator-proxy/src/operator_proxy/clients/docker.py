@@ -18,7 +18,7 @@ from operator_proxy.clients.http import Answer, exchange
 from operator_proxy.errors import EngineAway, EngineBusy, EngineRefused, ImageGone, NotStartable, PortTaken
 
 NEWEST_API = (1, 47)
-_PORT_TAKEN = re.compile(r"(?:Bind for|listen tcp[46]?|exposing port)\D.*?:(\d+)\D.*(?:already allocated|already in use)")
+_PORT_TAKEN = re.compile(r"[\d\]]:(\d+)\b.*(?:already allocated|already in use)")
 _NOT_STARTABLE = (
     "executable file not found",
     "no such file or directory",
