@@ -46,7 +46,7 @@ async def measure(switches: int, rate: float) -> dict[str, object]:
                 await engine.remove_image(image["Id"])
             for image in await engine.images("kiops.role=edge"):
                 if image["Id"] not in edges:
-                    await engine.remove_image(image["Id"])
+                    await cleanup.remove_unused_image(engine, image["Id"])
 
 
 async def _run(world: props.World, images: dict[str, str], switches: int, rate: float) -> dict[str, object]:
@@ -64,17 +64,14 @@ async def _run(world: props.World, images: dict[str, str], switches: int, rate: 
     await load
     await client.rest()
     quick = sorted(1000 * (answer.ended - answer.sent) for answer in client.answered if not answer.slow)
+    spread = {"p50": round(quick[len(quick) // 2], 1), "p99": round(quick[int(len(quick) * 0.99)], 1), "most": round(quick[-1])}
     return {
         "requests": len(client.answered),
         "per_second": round(len(quick) / (time.monotonic() - began + 1)),
         "not_sent": client.skipped,
         "errors": dict(client.errors()),
         "bodies": dict(client.bodies()),
-        "milliseconds": {
-            "p50": round(quick[len(quick) // 2], 1),
-            "p99": round(quick[int(len(quick) * 0.99)], 1),
-            "most": round(quick[-1]),
-        },
+        "milliseconds": spread,
         "switches": seen,
     }
 

@@ -34,7 +34,7 @@ def engine(docker_engine: Any, traefik: Path) -> Iterator[Engine]:
     async def clear() -> None:
         for image in await engine.images("kiops.role=edge"):
             if image["Id"] not in before:
-                await engine.remove_image(image["Id"])
+                await cleanup.remove_unused_image(engine, image["Id"])
 
     asyncio.run(clear())
 

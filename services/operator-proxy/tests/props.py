@@ -299,8 +299,11 @@ class Switched:
     image_id: str
 
 
-async def switch_under_load(world: World, client: Client, image_id: str, before: str, number: int, **changes: Any) -> Switched:
-    """Order a release while the client asks; 20 answers of 3 s begin before the switch and end after it."""
+async def switch_under_load(
+    world: World, client: Client, image_id: str, before: str, number: int, *, least: int = 2000, **changes: Any
+) -> Switched:
+    """Order a release while the client asks, until it has `least` answers more; 20 answers of 3 s begin before the switch and end
+    after it."""
     order = world.order(image_id, number=number, **changes)
     already = len(client.answered)
     await world.send(order)
@@ -308,7 +311,8 @@ async def switch_under_load(world: World, client: Client, image_id: str, before:
     for count in range(20):
         client.ask("/slow", keep=count % 2 == 0)
     fact = await world.until(order.release, "healthy")
-    await asyncio.sleep(0.5)
+    while len(client.answered) - already < least:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
     new = [answer for answer in client.answered[already:] if not answer.slow and answer.body not in ("", before)]
     first_new = min(answer.ended for answer in new)
     slow = [answer for answer in client.answered[already:] if answer.slow]

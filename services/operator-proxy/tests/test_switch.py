@@ -19,17 +19,14 @@ async def test_switch_and_rollback_lose_no_request(world: Any, images: dict[str,
         load = asyncio.create_task(client.run(RATE, lambda: done))
         await asyncio.sleep(1)
         there = await switch_under_load(w, client, images["two"], "one", 2)
-        await asyncio.sleep(1)
         back = await switch_under_load(w, client, images["one"], "two", 3)
-        while len(client.answered) < 4200:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
         done = True
         await load
         await client.rest()
 
         assert client.errors() == {} and client.skipped == 0
         assert client.bodies().keys() == {"one", "two"}
-        assert len(client.answered) >= 4000
+        assert there.requests >= 2000 and back.requests >= 2000
         assert there.straddling == back.straddling == 20
         assert (there.image_id, back.image_id) == (images["two"], images["one"])
         assert (there.fact.image_id, back.fact.image_id) == (images["two"], images["one"])

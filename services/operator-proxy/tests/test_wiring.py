@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import sqlalchemy as sa
 from operator_proxy import cleanup
 from operator_proxy.clients.docker import Engine
@@ -101,6 +102,9 @@ async def test_starts_without_an_engine_and_says_so(platform: Any, settings: Any
             while await p.services["operator-proxy"].failing():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert "does not answer" in p.facts["edge"]["engine"] and not p.facts["edge"]["answering"]
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(p.app), base_url="http://kiops") as http:
+            said = await http.get("/-/operator-proxy/readyz")
+        assert said.status_code == 200 and "does not answer" in said.json()["remarks"]["engine"]
         query = AskPreflight(organisation="main", runtime="local", image_id="sha256:" + "0" * 64)
         answer = await p.services["deployer"].host.bus.ask(query)
         assert not answer.reachable and "does not answer" in answer.detail and answer.advice

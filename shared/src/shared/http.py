@@ -112,7 +112,8 @@ def health_routes(app: FastAPI, name: str, running: Running) -> None:
     @app.get(f"/-/{name}/readyz", include_in_schema=False)
     async def readyz() -> Response:
         failing = await running.failing()
-        return JSONResponse({"ready": not failing, "failing": failing}, 503 if failing else 200)
+        remarks = dict(running.service.remarks())
+        return JSONResponse({"ready": not failing, "failing": failing, "remarks": remarks}, 503 if failing else 200)
 
     @app.get(f"/-/{name}/metrics", include_in_schema=False)
     async def metrics() -> Response:

@@ -43,6 +43,7 @@ STUCK_SECONDS = 60
 @dataclass(frozen=True)
 class Service:
     """What a wire yields. `checks` raise (with a sentence) when the service is not ready; `tasks` run as long as it does.
+    `remarks` says what is amiss though the service is ready: sentences by name.
 
     `loop_database` is where the loop keeps its position, when that is not `database` (the gateway's read model). `on_batch` is told
     what the loop has just handled.
@@ -56,6 +57,7 @@ class Service:
     workers: Sequence[Worker] = ()
     tasks: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
     checks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    remarks: Callable[[], Mapping[str, str]] = dict
     loop_database: Database | None = None
     on_batch: Callable[[list[Any]], object] | None = None
 

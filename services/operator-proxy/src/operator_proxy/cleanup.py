@@ -45,7 +45,7 @@ async def remove_all(
         if service is None and not keep_edge_image and row["Labels"].get(naming.ROLE) == naming.EDGE_ROLE:
             images.add(row["ImageID"])
     for image in sorted(images):
-        if await _remove_image(engine, image):
+        if await remove_unused_image(engine, image):
             removed.images.append(image)
     if service is None:
         for network in await engine.networks(*ours):
@@ -54,8 +54,8 @@ async def remove_all(
     return removed
 
 
-async def _remove_image(engine: Engine, image: str) -> bool:
-    """Unless a container, of whatever platform, still needs it."""
+async def remove_unused_image(engine: Engine, image: str) -> bool:
+    """Remove an image unless a container, of whatever platform, still needs it. Returns whether it was removed."""
     found = await engine.image(image)
     if found is None:
         return False

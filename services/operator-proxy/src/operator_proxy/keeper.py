@@ -49,6 +49,10 @@ class Keeper:
         if not self._looked:
             raise Unavailable("runtime.not_looked_at", "the runtime was not looked at yet")
 
+    def remarks(self) -> dict[str, str]:
+        """What is amiss with the engine and the edge, in sentences."""
+        return {name: self.state[name] for name in ("engine", "edge") if self.state[name]}
+
     async def look(self) -> None:
         """One look: announce what changed, have the edge running, remove what nobody knows."""
         try:

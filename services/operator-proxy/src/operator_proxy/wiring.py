@@ -52,4 +52,5 @@ async def wire(
             tasks=[("keeper", keeper.serve)],
             # An engine that is away makes no release possible, and nothing else impossible: ready means that we have looked.
             checks={"runtime": keeper.looked},
+            remarks=keeper.remarks,
         )
