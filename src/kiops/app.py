@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kiops import __version__
-from kiops.commands import platform
+from kiops.commands import builds, data, deploys, gate, platform, runs, services, signin
 from kiops.terminal import Exit, fail
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (platform,):
+for module in (platform, signin, services, builds, runs, gate, deploys, data):
     module.register(app)
 
 
@@ -46,7 +46,16 @@ def run(arguments: list[str]) -> None:
         sys.stderr.close()  # whoever read our output has enough of it
         raise SystemExit(0) from None
     except Exception as problem:
+        _ours(problem)
         _defect(problem)
+
+
+def _ours(problem: Exception) -> None:
+    """The chassis' own errors, when a command used it directly."""
+    errors = sys.modules.get("shared.errors")
+    if errors and isinstance(problem, errors.KiopsError):
+        kind = {"rejected": Exit.ASKED_WRONGLY, "unavailable": Exit.AWAY}.get(problem.kind, Exit.DEFECT)
+        fail(problem.message, advice=problem.advice, code=problem.code, exit_code=kind)
 
 
 def _defect(problem: Exception) -> None:

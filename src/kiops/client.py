@@ -33,9 +33,9 @@ def target() -> tuple[str, str]:
     if url := os.environ.get("KIOPS_URL"):
         return url.rstrip("/"), os.environ.get("KIOPS_TOKEN", "")
     root = folder.root()
-    state = folder.read_state(root)
-    if state and (token := folder.token(root)):
-        return str(state["url"]), token
+    gateway = folder.served(root, ["gateway"]).get("gateway")
+    if gateway and (token := folder.token(root)):
+        return str(gateway["url"]), token
     try:
         saved = json.loads(remembered_logins().read_text())
         return str(saved["url"]), str(saved["token"])
@@ -88,6 +88,19 @@ class Client:
             if not cursor:
                 break
         return found[:limit]
+
+    def text(self, path: str, *, accept: str) -> Iterator[str]:
+        """A long answer, piece by piece."""
+        import httpx
+
+        try:
+            with self._http.stream("GET", path, headers={"Accept": accept}, timeout=60) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise _problem(answer)
+                yield from answer.iter_text()
+        except httpx.TransportError as problem:
+            raise self._away(problem) from None
 
     def events(self, path: str, **query: Any) -> Iterator[tuple[str, Any]]:
         """Server-sent events of a path: (event's name, its data decoded from JSON where it is JSON)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +50,7 @@ def is_taken(folder: Path) -> bool:
 
 
 def write_state(folder: Path, **state: Any) -> None:
-    """Tells other commands where we are: pid, url, bus port."""
+    """Tells other commands where we are (pid, url): in the data folder by `up`, in a service's folder by `serve`."""
     draft = folder / "up.json.new"
     draft.write_text(json.dumps(state))
     draft.chmod(0o600)
@@ -57,11 +58,27 @@ def write_state(folder: Path, **state: Any) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """What the last `kiops up` on this folder told; None when there was none."""
+    """What a process that still lives told about itself in this folder; None when there is none."""
     try:
-        return json.loads((folder / "up.json").read_text())
-    except (OSError, ValueError):
+        state = json.loads((folder / "up.json").read_text())
+        return state if _lives(int(state["pid"])) else None
+    except (OSError, ValueError, KeyError):
         return None
+
+
+def _lives(pid: int) -> bool:
+    """Whether this process is there, and one of ours: ids are used again."""
+    try:
+        return b"kiops" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def served(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Service -> the {"pid", "url"} of the process that runs it, by `up` or `serve`; only those that run."""
+    everything = read_state(folder)
+    states = {name: everything or read_state(folder / "services" / name) for name in names}
+    return {name: state for name, state in states.items() if state}
 
 
 def forget_state(folder: Path) -> None:

@@ -21,15 +21,15 @@ def look(root: Path) -> dict[str, Any]:
     """
     from shared.memory import family, memory_mb
 
-    state = folder.read_state(root) if folder.is_taken(root) else None
-    state = state or _served_by_parts(root)
-    url = state["url"] if state else None
-    services = {name: _readiness(url, name) for name in catalogue.NAMES} if url else {}
-    rss, pss = memory_mb({pid for owner in _owners(root, state) for pid in family(owner)})
+    running = folder.served(root, catalogue.NAMES)
+    services = {name: _readiness(running.get(name), name) for name in catalogue.NAMES} if running else {}
+    gateway = running.get("gateway")
+    owners = {int(state["pid"]) for state in running.values()}
+    rss, pss = memory_mb({pid for owner in owners for pid in family(owner)})
     return {
         "ready": bool(services) and all(service["ready"] for service in services.values()),
-        "url": url,
-        "pid": state["pid"] if state else None,
+        "url": gateway["url"] if gateway else None,
+        "pids": sorted(owners),
         "services": services,
         "rss_mb": rss,
         "pss_mb": pss,
@@ -38,34 +38,11 @@ def look(root: Path) -> dict[str, Any]:
     }
 
 
-def _served_by_parts(root: Path) -> dict[str, Any] | None:
-    """`kiops serve` with the gateway in it leaves the same note as `kiops up`."""
-    state = folder.read_state(root)
-    return state if state and os.path.exists(f"/proc/{state['pid']}") else None
-
-
-def _owners(root: Path, state: dict[str, Any] | None) -> set[int]:
-    """Processes that run services of this folder, and the holder of the bus."""
-    found = {int(state["pid"])} if state else set()
-    for lock in root.glob("services/*/lock"):
-        try:
-            pid = int(lock.read_text())
-        except (OSError, ValueError):
-            continue
-        if _is_ours(pid):
-            found.add(pid)
-    return found
-
-
-def _is_ours(pid: int) -> bool:
-    try:
-        return b"kiops" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def _readiness(url: str, name: str) -> dict[str, Any]:
+def _readiness(state: dict[str, Any] | None, name: str) -> dict[str, Any]:
     """{"ready", "failing": {what: why}} of one service."""
+    if state is None:
+        return {"ready": False, "failing": {"process": "does not run"}}
+    url = state["url"]
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
     try:
         connection.request("GET", f"/-/{name}/readyz")

@@ -67,8 +67,8 @@ def serve(names: Sequence[str], *, data: Path | None, host: str, port: int | Non
 
     async def ready(running: Any, url: str) -> None:
         await _until_ready(running, Screen())
-        if "gateway" in names:
-            folder.write_state(root, pid=os.getpid(), url=url)
+        for name in names:
+            folder.write_state(root / "services" / name, pid=os.getpid(), url=url)
         print(f"{', '.join(names)} ready after {time.monotonic() - began:.1f} s at {url}", flush=True)
 
     _serve(names, root, host, listener, ready, log_to_file=False)
@@ -207,7 +207,7 @@ def _sign_in_link(url: str, token: str) -> str:
     connection = http.client.HTTPConnection(address, timeout=10)
     try:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        connection.request("POST", "/api/v1/sign-in-links", b"{}", headers)
+        connection.request("POST", "/api/v1/login-links", b"{}", headers)
         answer = json.loads(connection.getresponse().read())
         return answer.get("path", "/login")
     except (OSError, ValueError, http.client.HTTPException):

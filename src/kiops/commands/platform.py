@@ -57,7 +57,7 @@ def demo(data: Data = None) -> None:
     from kiops.demo import journey
 
     root = _root(data)
-    state = folder.read_state(root)
+    state = folder.served(root, ["gateway"]).get("gateway")
     if not state:
         fail("KIOPS does not run here", advice="./kiops up --demo", code="client.not_running", exit_code=Exit.AWAY)
     asyncio.run(journey(state["url"], folder.token(root), root))
@@ -70,14 +70,14 @@ def status(as_json: Json = False, data: Data = None) -> None:
     found = look(_root(data))
     if as_json:
         terminal.print_json(found)
-    elif not found["url"]:
+    elif not found["services"]:
         print("KIOPS does not run here; `./kiops up` starts it.")
     else:
         rows = []
         for name, service in found["services"].items():
             why = "; ".join(f"{what}: {text}" for what, text in service["failing"].items())
             rows.append((name, "ready" if service["ready"] else "not ready", why))
-        print(f"{found['url']}   pid {found['pid']}")
+        print(f"{found['url'] or 'without the gateway'}   pid {', '.join(map(str, found['pids']))}")
         terminal.table(("service", "state", "why"), rows, nothing="")
         print(f"memory   {found['pss_mb']:.0f} MB (PSS), {found['rss_mb']:.0f} MB (RSS)", end="")
         for part in ("edge", "engine"):

@@ -113,7 +113,7 @@ def carry_out(plan: Plan, screen: Screen, *, may_install: bool) -> engine.Engine
 
     def environment() -> str:
         work.wait(python_done)
-        python.make(places.environment(plan.kind), _lock(plan.kind), members=True)
+        python.make(places.environment(plan.kind), _lock(plan.kind), members=python.members())
         python.forget_older(places.environment(plan.kind))
         return ""
 

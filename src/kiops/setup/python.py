@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,8 +45,13 @@ def uv() -> Path:
     return folder / "bin" / "uv"
 
 
-def make(environment: Path, lock: Path, *, members: bool) -> None:
-    """Makes the environment with exactly the lock's content; `members` adds this checkout, editable."""
+def members() -> list[Path]:
+    """The folders of this checkout's distributions."""
+    return [places.CHECKOUT / "shared", *sorted((places.CHECKOUT / "services").iterdir()), places.CHECKOUT]
+
+
+def make(environment: Path, lock: Path, *, members: Sequence[Path], compiled: bool = True) -> None:
+    """Makes the environment with exactly the lock's content, and these members of the checkout, editable."""
     program = uv()
     with only_one(environment.name):
         if ready(environment):
@@ -60,13 +65,13 @@ def make(environment: Path, lock: Path, *, members: bool) -> None:
             _run([*install, "-r", places.CHECKOUT / "requirements" / "build.txt"], "installing build tools")
         _run([*install, "-r", lock], "installing packages")
         if members:
-            folders = [places.CHECKOUT / "shared", *sorted((places.CHECKOUT / "services").iterdir()), places.CHECKOUT]
-            paths = [part for folder in folders for part in ("--editable", folder)]
+            paths = [part for folder in members for part in ("--editable", folder)]
             _run(
                 [program, "pip", "install", *python, "--no-deps", "--no-build-isolation", "--offline", *paths],
                 "installing KIOPS itself",
             )
-        _compile(environment)
+        if compiled:
+            _compile(environment)
         (environment / READY).write_text(str(places.CHECKOUT))
 
 

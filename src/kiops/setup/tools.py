@@ -81,7 +81,7 @@ def install(lock: str) -> str:
     folder = places.tools() / lock
     if not _made(lock):
         shutil.rmtree(folder, ignore_errors=True)
-        python.make(folder, lock_file(lock), members=False)
+        python.make(folder, lock_file(lock), members=())
         for tool in TOOLS:
             if tool.lock == lock:
                 _link(tool, _inside(tool))
