@@ -8,54 +8,18 @@ import http.server
 import os
 import secrets
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builder.clients.git import Credential, Git, read_address
 from builder.errors import SourceAway, SourceError
 from shared.processes import Finished, run_child
 
-ENV = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "Ada"), ("EMAIL", "a@b.c"))},
-}
 
-
-def git(*words: str, cwd: Path) -> str:
-    done = subprocess.run(["git", *words], cwd=cwd, env=ENV, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-class Repository:
-    """A bare repository with a work tree beside it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.bare, self.tree = folder / "shop.git", folder / "tree"
-        git("init", "-q", "--bare", "-b", "main", str(self.bare), cwd=folder)
-        git("init", "-q", "-b", "main", str(self.tree), cwd=folder)
-
-    def commit(self, message: str, **files: str) -> str:
-        for name, text in files.items():
-            path = self.tree / name.replace("__", "/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        git("add", "-A", cwd=self.tree)
-        git("commit", "-q", "-m", message, cwd=self.tree)
-        git("push", "-q", "--force", str(self.bare), "HEAD:main", cwd=self.tree)
-        return git("rev-parse", "HEAD", cwd=self.tree)
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path)
-
-
-async def test_a_commit_is_fetched_with_its_author_message_and_files(repository: Repository, tmp_path: Path) -> None:
+async def test_a_commit_is_fetched_with_its_author_message_and_files(repository: Any, tmp_path: Path) -> None:
     first = repository.commit("Greet the customer\n\nAt length.", Dockerfile="FROM scratch\n", src__app="1")
     repository.commit("Say more", src__app="2")
     fetched = await Git(roots=[tmp_path]).fetch(str(repository.bare), first, tmp_path / "job")
@@ -66,7 +30,7 @@ async def test_a_commit_is_fetched_with_its_author_message_and_files(repository:
 
 
 async def test_this_machines_git_configuration_takes_no_part(
-    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = repository.commit("Begin", Dockerfile="FROM scratch\n")
     home = tmp_path / "home"
@@ -78,7 +42,7 @@ async def test_this_machines_git_configuration_takes_no_part(
     assert fetched.files == 1
 
 
-async def test_a_commit_that_was_replaced_is_gone(repository: Repository, tmp_path: Path) -> None:
+async def test_a_commit_that_was_replaced_is_gone(repository: Any, tmp_path: Path) -> None:
     repository.commit("Begin", a="1")
     with pytest.raises(SourceError) as caught:
         await Git(roots=[tmp_path]).fetch(str(repository.bare), "d" * 40, tmp_path / "job")
@@ -86,7 +50,7 @@ async def test_a_commit_that_was_replaced_is_gone(repository: Repository, tmp_pa
     assert "force" in caught.value.advice
 
 
-async def test_a_server_that_gives_no_single_commits_gives_its_branches(repository: Repository, tmp_path: Path) -> None:
+async def test_a_server_that_gives_no_single_commits_gives_its_branches(repository: Any, tmp_path: Path) -> None:
     """Protocol version 0 refuses commits that no branch names; an older one is found in the branch's history."""
     first = repository.commit("Begin", a="1")
     repository.commit("Go on", a="2")
@@ -112,7 +76,7 @@ async def test_a_repository_that_is_gone(tmp_path: Path) -> None:
     assert caught.value.code == "source.not_found"
 
 
-async def test_a_path_outside_the_allowed_folders_is_refused_also_through_a_link(repository: Repository, tmp_path: Path) -> None:
+async def test_a_path_outside_the_allowed_folders_is_refused_also_through_a_link(repository: Any, tmp_path: Path) -> None:
     allowed = tmp_path / "allowed"
     allowed.mkdir()
     (allowed / "link.git").symlink_to(repository.bare)
@@ -181,16 +145,18 @@ class Server(http.server.ThreadingHTTPServer):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path, secrets.token_hex(12))
+    folder = tmp_path / "data" / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Server(folder, secrets.token_hex(12))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
 
 
-async def test_a_credential_reaches_the_host_and_no_command_line(repository: Repository, server: Server, tmp_path: Path) -> None:
+async def test_a_credential_reaches_the_host_and_no_command_line(repository: Any, server: Server, tmp_path: Path) -> None:
     commit = repository.commit("Begin", a="1")
-    git("update-server-info", cwd=repository.bare)
+    repository.git("update-server-info", cwd=repository.bare)
     lines: list[str] = []
 
     async def watched(argv: list[str], **options: object) -> Finished:

@@ -10,6 +10,9 @@ _FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IG
 _ARG = re.compile(r"^\s*ARG\s+([A-Za-z_]\w*)(?:=(\S*))?\s*$", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 
+_NAMED = re.compile(r"(^|/)([\w.-]+\.)?(dockerfile|containerfile)(\.[\w.-]+)?$", re.IGNORECASE)
+_OTHER = re.compile(r"\.(md|rst|txt|dockerignore|j2|tmpl)$", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Bases:
@@ -50,6 +53,5 @@ def _fill(name: str, arguments: dict[str, str]) -> str:
 
 def likely(files: Iterable[str], wanted: str) -> list[str]:
     """Files that may be the Dockerfile somebody meant, the shallowest first, at most five."""
-    names = [file for file in files if re.search(r"(^|/)([\w.-]+\.)?(dockerfile|containerfile)(\.[\w.-]+)?$", file, re.I)]
-    names = [name for name in names if name != wanted and not name.endswith(".dockerignore")]
+    names = [file for file in files if _NAMED.search(file) and not _OTHER.search(file) and file != wanted]
     return sorted(names, key=lambda name: (name.count("/"), name))[:5]

@@ -23,7 +23,7 @@ class Ignored:
             import pathspec
 
             try:
-                self._spec = pathspec.PathSpec.from_lines("gitwildmatch", lines)
+                self._spec = pathspec.PathSpec.from_lines("gitignore", lines)
             except ValueError as error:
                 raise BuildError(
                     "build.dockerignore_invalid", f"A pattern in .dockerignore cannot be read: {error}", "Mend or remove it."
