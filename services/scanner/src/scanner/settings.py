@@ -25,9 +25,9 @@ class ScannerSettings(ServiceSettings, env_prefix="SCANNER_"):
         default_factory=lambda: os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock",
         description="Address of the container engine whose store has the images: unix:// or tcp://.",
     )
-    allowed_repository_roots: list[Path] = Field(
+    source_roots: list[Path] = Field(
         default_factory=list,
-        description="Folders (a JSON list) below which a repository may be a file path; none: the gateway's decision holds.",
+        description="Folders below which a repository may be a file path, as a JSON list; `demo` in the data folder always is.",
     )
     scans_at_once: int = Field(1, ge=1, description="How many source scans and how many image scans run at once.")
     engines_at_once: int = Field(2, ge=1, description="How many engines one scan may run side by side.")

@@ -54,7 +54,7 @@ def _base(root: Path) -> Path:
 def import_bundle(path: Path, root: Path) -> Bundle:
     """Check a bundle file and make it the one in use. `root` is the platform's data folder.
 
-    The file is a tar, tar.gz (as Trivy's database is distributed) or a folder, with trivy.db and metadata.json, either at its top or
+    The file is a tar, tar.gz (as Trivy's database is distributed) or a folder, with trivy.db and metadata.json at its top or
     below `db/`. Raises DataInvalid and leaves everything as it was.
     """
     aside = _aside(root)

@@ -113,7 +113,8 @@ def _parts(finding: Finding, nth: int) -> tuple[object, ...]:
     if f.area == Area.SECRETS:
         return (f.secret, f.path)
     if f.purl and f.ids:
-        return (canonical(f.ids), purl_base(f.purl), f.path)
+        # The path of an installed package has its version in it; an update must not make it another finding.
+        return (canonical(f.ids), purl_base(f.purl), f.path.replace(f.installed, "*") if f.installed else f.path)
     if f.area == Area.LICENSE:
         return (f.licence,)
     if f.area == Area.SAST:

@@ -31,7 +31,7 @@ def findings_of(components: Iterable[dict[str, object]]) -> Iterator[Finding]:
         yield Finding(
             area=Area.LICENSE,
             rule="license.unknown" if none else "license.used",
-            title=f"{len(users)} components name no licence" if none else f"{licence}: {len(users)} components",
+            title=f"{_components(len(users))} without a licence" if none else f"{licence}: {_components(len(users))}",
             severity=Severity.MEDIUM if none else Severity.INFO,
             engine="trivy",
             message=f"Of: {shown}.",
@@ -40,3 +40,7 @@ def findings_of(components: Iterable[dict[str, object]]) -> Iterator[Finding]:
             licence=licence,
             id="",
         )
+
+
+def _components(number: int) -> str:
+    return "1 component" if number == 1 else f"{number} components"

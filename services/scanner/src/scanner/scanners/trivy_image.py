@@ -96,7 +96,7 @@ def parse(output: bytes) -> Contents:
         (str(system.get("Family", "")), str(system.get("Name", ""))),
         tuple(identified(vulnerable[Area.SCA])),
         tuple(identified([*vulnerable[Area.IMAGE], *image_config.findings(metadata.get("ImageConfig") or {})])),
-        tuple(licence_findings(listed)),
+        tuple(identified(licence_findings(listed))),
         listed,
     )
 
@@ -205,7 +205,7 @@ async def listing_of(archive: Path, *, job: Any, seconds: int, nice: int) -> Lis
     return Listing(found["layers"], found["files"], found["kinds"])
 
 
-async def scan(program: Program, archive: Path, image_id: str, *, bundle: Bundle | None, job: Any, home: Path) -> list[AreaScan]:
+async def scan(program: Program, archive: Path, *, bundle: Bundle | None, job: Any, home: Path) -> list[AreaScan]:
     """Read a saved image. Gives the four areas of an image, whatever happens."""
     known = await program.known(job, home)
     try:
