@@ -45,13 +45,15 @@ def _tell(decision: dict[str, Any]) -> None:
     where = f"{decision['environment']} ({decision['environment_kind']})" if decision["environment"] else "for information"
     screen.say(f"{screen.paint(mark, colour)} {decision['verdict']:<6} {where}: {decision['sentence']}")
     body = decision["body"]
+    for area in body.get("areas", []):
+        sample = " (sample data)" if area.get("sample_data") else ""
+        screen.say(f"    {area['area']:<9} {area['verdict']:<6} {area['evidence']:<15} {area.get('text', '')}{sample}".rstrip())
     for reason in body.get("reasons", []):
-        place = reason.get("finding") or reason.get("text") or ""
-        screen.say(
-            f"    {reason.get('verdict', ''):<6} {reason.get('area', ''):<9} {reason.get('rule', '')}   {reason.get('text', place)}"
-        )
-    for way in body.get("to_pass", []):
-        screen.say(f"    to pass  {way if isinstance(way, str) else way.get('text', way)}")
+        screen.say(f"    {reason['effect']:<6} {reason['rule']}: {reason['text']}")
+        if reason.get("pass_by"):
+            screen.say(f"           to pass: {reason['pass_by']}")
+    for way in body.get("ways", []):
+        screen.say(f"    to pass  {way}")
 
 
 def register(root: typer.Typer) -> None:

@@ -98,9 +98,8 @@ def show(service: Service, as_json: Json = False) -> None:
         return
     print(f"{row['name']}   {row['state']}   {row['repository_url']} ({row['branch']})")
     if rule := row["rule"]:
-        print(
-            f"pushes to {', '.join(rule['branches'] + rule['tags']) or 'nothing'} go to {', '.join(rule['environments']) or 'no environment'}"
-        )
+        sources, targets = ", ".join(rule["branches"] + rule["tags"]), ", ".join(rule["environments"])
+        print(f"pushes to {sources or 'nothing'} go to {targets or 'no environment'}")
     columns = ("environment", "kind", "state", "release", "version", "address")
     shown = (
         (each["name"], each["kind"], each["state"], each["release_number"], each["version"] or short(each["commit"]), each["url"])
