@@ -32,11 +32,11 @@ SOMETIMES = {"routes", "jobs", "clients"}
 OWN = {
     "gateway": {
         "access", "api", "audit", "contexts", "labels", "live", "migrations_read_model", "pages", "projections", "site",
-        "static", "templates", "text",
+        "static", "templates", "text", "journey", "logs",
     },
     "webhook": {"providers", "group", "sealed"},
     "builder": {"log"},
-    "scanner": {"scanners", "rules", "data"},
+    "scanner": {"scanners", "rules", "data", "engines"},
     "gate": {"bundle"},
     "deployer": set(),
     "operator-proxy": {"watch", "keeper", "placing", "containers", "cleanup"},
