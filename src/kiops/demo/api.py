@@ -27,9 +27,8 @@ class Api:
 
     def __init__(self, url: str, token: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}", "User-Agent": "kiops-demo"}
-        self._http = httpx.AsyncClient(
-            base_url=url.rstrip("/") + API, headers=headers, timeout=30, trust_env=False, transport=transport
-        )
+        self.url = url.rstrip("/")
+        self._http = httpx.AsyncClient(base_url=self.url + API, headers=headers, timeout=30, trust_env=False, transport=transport)
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -51,6 +51,12 @@ class Engine:
         status, body = self._call("GET", f"/images/json?{query}")
         return json.loads(body) if status == 200 else []
 
+    def containers(self, label: str) -> list[dict[str, Any]]:
+        """Containers with this label, running or not."""
+        query = urlencode({"all": "1", "filters": json.dumps({"label": [label]})})
+        status, body = self._call("GET", f"/containers/json?{query}")
+        return json.loads(body) if status == 200 else []
+
     def remove_image(self, name: str) -> bool:
         """Whether it was removed; not while a container or another image needs it."""
         status, _ = self._call("DELETE", f"/images/{quote(name, safe=':/@')}?force=true")

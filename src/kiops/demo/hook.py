@@ -38,7 +38,7 @@ def changed(commit):
     """The paths that a commit added, modified and removed."""
     kinds = {"A": [], "M": [], "D": []}
     words = git("diff-tree", "--root", "--no-commit-id", "--name-status", "--no-renames", "-r", "-z", commit).split("\0")
-    for kind, path in zip(words[0::2], words[1::2]):
+    for kind, path in zip(words[0::2], words[1::2], strict=False):
         kinds.get(kind[:1], kinds["M"]).append(path)
     return {"added": kinds["A"], "modified": kinds["M"], "removed": kinds["D"]}
 
@@ -49,7 +49,8 @@ def described(commit):
 
 
 def is_ancestor(old, new):
-    return subprocess.run(["git", "merge-base", "--is-ancestor", old, new], capture_output=True).returncode == 0
+    asked = ["git", "merge-base", "--is-ancestor", old, new]
+    return subprocess.run(asked, check=False, capture_output=True).returncode == 0
 
 
 def payload(old, new, ref):
@@ -59,8 +60,8 @@ def payload(old, new, ref):
         return body
     commit = git("rev-parse", f"{new}^{{commit}}").strip()
     known = not is_zero(old) and is_ancestor(old, commit)
-    listed = git("rev-list", "--reverse", f"{old}..{commit}" if known else f"--max-count={MOST_COMMITS}", *([] if known else [commit]))
-    commits = listed.split()
+    listed = [f"{old}..{commit}"] if known else [f"--max-count={MOST_COMMITS}", commit]
+    commits = git("rev-list", "--reverse", *listed).split()
     body["after"] = commit
     body["forced"] = not is_zero(old) and not known
     body["commit_count"] = len(commits)

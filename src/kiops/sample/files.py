@@ -53,6 +53,4 @@ def _copy(name: str, folder: Path, values: dict[str, str]) -> None:
 
 
 def _sources(name: str) -> list[Traversable]:
-    return sorted(
-        (each for each in files("kiops.sample").joinpath(name).iterdir() if each.is_file()), key=lambda each: each.name
-    )
+    return sorted((each for each in files("kiops.sample").joinpath(name).iterdir() if each.is_file()), key=lambda each: each.name)

@@ -1,4 +1,5 @@
 """The price list, from the shop's bucket."""
+
 import os
 
 import bucket
