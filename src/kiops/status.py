@@ -14,7 +14,7 @@ from kiops.setup import engine
 
 
 def look(root: Path) -> dict[str, Any]:
-    """{"ready", "url", "services": {name: {"ready", "failing"}}, "rss_mb", "pss_mb", "edge": {...}, "engine": {...}}.
+    """{"ready", "url", "services": {name: {"ready", "failing", "remarks"}}, "rss_mb", "pss_mb", "edge": {...}, "engine": {...}}.
 
     rss_mb and pss_mb are of KIOPS itself, its helpers and nats-server, in 10^6 bytes; those of the edge and the Docker
     engine stand apart (None when they do not run, or may not be looked at).
@@ -27,7 +27,7 @@ def look(root: Path) -> dict[str, Any]:
     owners = {int(state["pid"]) for state in running.values()}
     rss, pss = memory_mb({pid for owner in owners for pid in family(owner)})
     return {
-        "ready": bool(services) and all(service["ready"] for service in services.values()),
+        "ready": bool(services) and all(service["ready"] and not service["remarks"] for service in services.values()),
         "url": gateway["url"] if gateway else None,
         "pids": sorted(owners),
         "services": services,
@@ -39,18 +39,18 @@ def look(root: Path) -> dict[str, Any]:
 
 
 def _readiness(state: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    """{"ready", "failing": {what: why}} of one service."""
+    """{"ready", "failing": {what: why}, "remarks": {what: what is amiss though it is ready}} of one service."""
     if state is None:
-        return {"ready": False, "failing": {"process": "does not run"}}
+        return {"ready": False, "failing": {"process": "does not run"}, "remarks": {}}
     url = state["url"]
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
     try:
         connection.request("GET", f"/-/{name}/readyz")
         answer = connection.getresponse()
         body = json.loads(answer.read())
-        return {"ready": answer.status == 200, "failing": body.get("failing", {})}
+        return {"ready": answer.status == 200, "failing": body.get("failing", {}), "remarks": body.get("remarks", {})}
     except (OSError, ValueError, http.client.HTTPException) as problem:
-        return {"ready": False, "failing": {"http": f"no answer at {url} ({type(problem).__name__})"}}
+        return {"ready": False, "failing": {"http": f"no answer at {url} ({type(problem).__name__})"}, "remarks": {}}
     finally:
         connection.close()
 

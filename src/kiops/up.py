@@ -19,6 +19,8 @@ from kiops.terminal import Exit, fail
 
 PATIENCE_SECONDS = 15
 """After this long without being ready the line says what is waited for."""
+REMARK_SECONDS = 10
+"""Making the edge's image takes a few seconds the first time; what is amiss after this long is told."""
 
 Journey = Callable[[str, str, Path], Awaitable[None]]
 """What to do once everything is ready: (address, token, data folder)."""
@@ -31,6 +33,7 @@ def up(*, data: Path | None, host: str, port: int, may_install: bool, proxies: S
     root = folder.root(data)
     lock = _take(root)
     listener = _listen(host, port)
+    folder.write_state(root, pid=os.getpid(), url=_address(host, listener))
     try:
         if plan.prepare("up", screen, may_install=may_install):
             began = time.monotonic()  # what was installed had lines of its own
@@ -99,6 +102,12 @@ def _listen(host: str, port: int) -> socket.socket:
              code="start.address", exit_code=Exit.AWAY)  # fmt: skip
 
 
+def _address(host: str, listener: socket.socket) -> str:
+    """Where this machine reaches us."""
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
 def _use_engine() -> None:
     """The services use the engine that setting up found, also when it is not the system's."""
     from kiops.setup import engine
@@ -130,8 +139,7 @@ def _serve(
     if file:
         _turn_over(file)
     logging.configure(settings.log_level, file)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}"
+    url = _address(host, listener)
 
     async def main() -> None:
         async with serving(names, settings, listener) as running:
@@ -164,7 +172,6 @@ def _told(screen: Screen, began: float, root: Path, journey: Journey | None) -> 
     async def ready(running: Any, url: str) -> None:
         await _until_ready(running, screen)
         _, pss = await asyncio.to_thread(running.platform.memory_mb)
-        folder.write_state(root, pid=os.getpid(), url=url, ready_seconds=round(time.monotonic() - began, 2))
         nats = f"nats-server {running.bus.version}, " if running.bus else ""
         note = f"{len(running.platform.services)} services, {nats}{pss:.0f} MB"
         screen.done("started", note, seconds=time.monotonic() - began)
@@ -184,14 +191,21 @@ def _told(screen: Screen, began: float, root: Path, journey: Journey | None) -> 
 
 
 async def _until_ready(running: Any, screen: Screen) -> None:
-    """All ready, outboxes empty, everything heard. Says now and then what is waited for."""
+    """All ready, outboxes empty, everything heard, the edge answering. Says now and then what is waited for.
+
+    What is amiss though every service is ready (no engine, the edge's port taken) is waited for a while, then told.
+    """
     platform = running.platform
     began = told = time.monotonic()
     pause = 0.02
-    while not await platform.settled():
+    while True:
+        settled = await platform.settled()
+        remarks = _remarks(platform)
+        now = time.monotonic()
+        if settled and (not remarks or now - began > REMARK_SECONDS):
+            break
         if running.http.done():
             running.http.result()
-        now = time.monotonic()
         if now - began > PATIENCE_SECONDS and now - told > PATIENCE_SECONDS:
             told = now
             for name, causes in (await platform.failing()).items():
@@ -199,6 +213,12 @@ async def _until_ready(running: Any, screen: Screen) -> None:
                     screen.say(f"  … {name} is not ready: {cause}: {text}")
         await asyncio.sleep(pause)
         pause = min(pause * 1.3, 0.25)
+    for text in remarks:
+        screen.say(f"  {screen.paint('!', '33')} {text}")
+
+
+def _remarks(platform: Any) -> list[str]:
+    return [f"{name}: {what}: {text}" for name, each in platform.services.items() for what, text in each.service.remarks().items()]
 
 
 def _sign_in_link(url: str, token: str) -> str:

@@ -36,7 +36,7 @@ OWN = {
     },
     "webhook": {"providers", "group", "sealed"},
     "builder": {"log"},
-    "scanner": {"scanners", "rules", "data", "engines"},
+    "scanner": {"scanners", "rules", "data", "engines", "identity"},
     "gate": {"bundle"},
     "deployer": set(),
     "operator-proxy": {"watch", "keeper", "placing", "containers", "cleanup"},

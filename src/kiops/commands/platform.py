@@ -75,7 +75,8 @@ def status(as_json: Json = False, data: Data = None) -> None:
     else:
         rows = []
         for name, service in found["services"].items():
-            why = "; ".join(f"{what}: {text}" for what, text in service["failing"].items())
+            amiss = service["failing"] | service["remarks"]
+            why = "; ".join(f"{what}: {text}" for what, text in amiss.items())
             rows.append((name, "ready" if service["ready"] else "not ready", why))
         print(f"{found['url'] or 'without the gateway'}   pid {', '.join(map(str, found['pids']))}")
         terminal.table(("service", "state", "why"), rows, nothing="")
