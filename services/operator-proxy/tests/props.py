@@ -133,7 +133,7 @@ class World:
         found = [ReleaseObserved.model_validate_json(row.body) for row in rows]
         return [fact for fact in found if fact.release == release]
 
-    async def until(self, release: str, *phases: str, seconds: float = 40) -> ReleaseObserved:
+    async def until(self, release: str, *phases: str, seconds: float = 90) -> ReleaseObserved:
         """The first of these phases that is announced of a release. "failed" always ends the wait."""
         began = time.monotonic()
         while time.monotonic() - began < seconds:
@@ -311,7 +311,7 @@ async def switch_under_load(
     for count in range(20):
         client.ask("/slow", keep=count % 2 == 0)
     fact = await world.until(order.release, "healthy")
-    while len(client.answered) - already < least:  # noqa: ASYNC110
+    while len(client.answered) - already < least:
         await asyncio.sleep(0.05)
     new = [answer for answer in client.answered[already:] if not answer.slow and answer.body not in ("", before)]
     first_new = min(answer.ended for answer in new)

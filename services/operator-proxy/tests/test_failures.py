@@ -13,7 +13,7 @@ from operator_proxy.clients.docker import Engine
 from operator_proxy.clients.http import exchange
 
 
-async def fails(w: Any, image: str, number: int, *, seconds: float = 40, **changes: Any) -> Any:
+async def fails(w: Any, image: str, number: int, *, seconds: float = 90, **changes: Any) -> Any:
     order = w.order(image, number=number, **changes)
     await w.send(order)
     began = asyncio.get_running_loop().time()
@@ -138,7 +138,7 @@ async def test_engine_away(tmp_path: Path, images: dict[str, str], world: Any) -
 
 async def test_engine_away_for_good(tmp_path: Path, images: dict[str, str], world: Any) -> None:
     async with world(engine_socket=tmp_path / "nobody.sock", engine=Engine(tmp_path / "nobody.sock")) as w:
-        fact = await fails(w, images["one"], 1, seconds=60)
+        fact = await fails(w, images["one"], 1)
         assert fact.code == "engine.away"
 
 

@@ -17,9 +17,9 @@ from shared.orders.operator_proxy import RemoveTarget
 from shared.platform import platform_id
 
 
-async def until(condition: Any, seconds: float = 20) -> None:
+async def until(condition: Any, seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110
+        while not await condition():
             await asyncio.sleep(0.05)
 
 

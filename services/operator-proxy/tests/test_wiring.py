@@ -72,8 +72,8 @@ async def test_order_over_the_bus(platform: Any, nats: Any, settings: Any, engin
             )
             async with orders.service.database.write() as tx:
                 await tx.put(order, correlation="run_1")
-            async with asyncio.timeout(30):
-                while not any(isinstance(fact, ReleaseObserved) and fact.phase == "settled" for fact in heard):  # noqa: ASYNC110
+            async with asyncio.timeout(90):
+                while not any(isinstance(fact, ReleaseObserved) and fact.phase == "settled" for fact in heard):
                     await asyncio.sleep(0.05)
             phases = [fact.phase.value for fact in heard if isinstance(fact, ReleaseObserved)]
             assert phases == ["starting", "probing", "switched", "healthy", "settled"]
@@ -98,8 +98,8 @@ async def test_starts_without_an_engine_and_says_so(platform: Any, settings: Any
             yield service
 
     async with platform({"operator-proxy": proxy, "deployer": deployer}) as p:
-        async with asyncio.timeout(10):
-            while await p.services["operator-proxy"].failing():  # noqa: ASYNC110
+        async with asyncio.timeout(60):
+            while await p.services["operator-proxy"].failing():
                 await asyncio.sleep(0.05)
         assert "does not answer" in p.facts["edge"]["engine"] and not p.facts["edge"]["answering"]
         async with httpx.AsyncClient(transport=httpx.ASGITransport(p.app), base_url="http://kiops") as http:

@@ -38,8 +38,11 @@ async def remove_all(
     engine, removed = Engine(socket), Removed()
     ours = [f"{naming.PLATFORM}={platform_id}"] + ([f"kiops.service={service}"] if service else [])
     images = {image["Id"] for image in await engine.images(*ours)}
-    for row in await engine.containers(*ours):
-        await engine.stop(row["Id"], 2)
+    rows = await engine.containers(*ours)
+    # The edge first: nobody is to be sent to what goes.
+    for row in sorted(rows, key=lambda row: row["Labels"].get(naming.ROLE) != naming.EDGE_ROLE):
+        if row["Labels"].get(naming.ROLE) != naming.EDGE_ROLE:
+            await engine.stop(row["Id"], 2)
         await engine.remove(row["Id"])
         removed.containers.append((row["Names"] or [row["Id"]])[0].lstrip("/"))
         if service is None and not keep_edge_image and row["Labels"].get(naming.ROLE) == naming.EDGE_ROLE:

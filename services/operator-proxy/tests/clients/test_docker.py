@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,9 @@ async def test_life_of_a_container(engine: Engine, images: dict[str, str]) -> No
         await engine.keep_running(container)
         (row,) = await engine.containers("kiops-test-operator-proxy=life")
         assert row["Id"] == container and row["ImageID"] == images["one"]
-        for _ in range(100):
-            if lines := await engine.log_tail(container):
-                break
+        async with asyncio.timeout(30):
+            while not (lines := await engine.log_tail(container)):
+                await asyncio.sleep(0.05)
         assert lines == ["listening one"]
         assert await engine.memory_bytes(container) > 1_000_000
         inspected = await engine.inspect(container)

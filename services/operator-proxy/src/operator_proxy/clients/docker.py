@@ -215,9 +215,10 @@ class Engine:
         return await self._json("GET", "/containers/json", "list containers", query=query)
 
     async def keep_running(self, container: str) -> None:
-        """From now on the engine starts the container again when it ends, until somebody stops it."""
+        """From now on the engine starts the container again when it ends, until somebody stops it. Podman 4 cannot change that
+        (404): there a container that ends stays so."""
         content = {"RestartPolicy": {"Name": "unless-stopped"}}
-        await self.call("POST", f"/containers/{container}/update", "change a container", content=content)
+        await self.call("POST", f"/containers/{container}/update", "change a container", content=content, none_for=(404, 501))
 
     async def stop(self, container: str, seconds: int) -> None:
         """Ask a container to end, and kill it after so many seconds. Nothing when it has ended or is not there."""

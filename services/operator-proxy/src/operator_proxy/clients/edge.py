@@ -159,7 +159,8 @@ class Edge:
     def url(self, route: Route) -> str:
         """Where people find what this route leads to."""
         if route.port:
-            return f"http://{self.reach}:{route.port}/"
+            shown = f"[{self.reach}]" if ":" in self.reach else self.reach
+            return f"http://{shown}:{route.port}/"
         return f"http://{route.host}:{self.settings.edge_port}/"
 
     async def probe(self, route: Route, path: str, *, port: int | None = None) -> Probe:
