@@ -99,6 +99,12 @@ def initials(name: str) -> str:
     return ("".join(p[0] for p in parts[:2]) or "?").upper()
 
 
+def stopped(words: str) -> str:
+    """With a full stop; its first word stays as it is (it may be a service's name)."""
+    words = words.strip()
+    return words if not words or words[-1] in ".!?" else words + "."
+
+
 def sentence(words: str) -> str:
     """With a capital and a full stop."""
     words = words.strip()

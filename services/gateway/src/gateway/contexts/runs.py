@@ -34,6 +34,7 @@ class TimelineRow:
     text: str
     text_x: float
     text_at: str
+    full: str = ""
     lines: tuple[tuple[float, int, int], ...] = ()
 
     @property
@@ -42,7 +43,7 @@ class TimelineRow:
         parts = [self.label, self.took or self.state.word.lower()]
         if self.delta:
             parts.append(f"{self.delta} than the median")
-        return ": ".join(parts[:2]) + "".join(f", {p}" for p in parts[2:]) + (f"; {self.text}" if self.text else "")
+        return ": ".join(parts[:2]) + "".join(f", {p}" for p in parts[2:]) + (f"; {self.full}" if self.full else "")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class RunDetail:
     timeline: Timeline
     moving: bool
     log_href: str
+    log_live: bool
     verdict_href: str
     findings_href: str
     findings: int
@@ -199,7 +201,7 @@ class FindingRow:
     rule: str
     where: str
     area: str
-    novelty: State | None
+    novelty: str
     fix: str
     triage: str
 
@@ -250,7 +252,7 @@ class FindingPage:
     references: tuple[tuple[str, str], ...]
     rule: str
     engines: tuple[tuple[str, str], ...]
-    novelty: State | None
+    novelty: str
     first_number: int | None
     first_at_ms: int | None
     first_href: str

@@ -94,7 +94,7 @@ def release_row(row: Any, service: str, serving: str | None, now_ms: int) -> Rel
         action="",
         back_href="" if now or not row.ready_at_ms else rollback_href(service, row.environment, row.id),
         back_to=row.back_to_number,
-        note="runs now" if now else "" if row.ready_at_ms else "never served",
+        note="runs now" if now else "never served" if row.state in ("failed", "cancelled") and not row.ready_at_ms else "",
     )
 
 
@@ -114,7 +114,7 @@ def diff(lines: list[str]) -> tuple[DiffPart, ...]:
         if what.lower().startswith("variable"):
             back = f"{changed} {'comes' if changed == 1 else 'come'} back" if changed else ""
             stay = f"{same} {'stays' if same == 1 else 'stay'}" if same else ""
-            made.append(DiffPart("Variables", text.listed([w for w in (back, stay) if w]), tuple(rows)))
+            made.append(DiffPart("Variables", ", ".join(w for w in (back, stay) if w), tuple(rows)))
         else:
             made.append(DiffPart(what.replace("_", " ").capitalize(), "stays" if not changed else "", tuple(rows)))
     return tuple(made)
@@ -129,7 +129,9 @@ def routes(pages: Pages) -> APIRouter:
         before = max(0, before)
         async with pages.read() as tx:
             row, head = await pages.service(tx, actor, name)
-            environments = await pages_services.environments_of(tx, [row.id])
+            environments = sorted(
+                await pages_services.environments_of(tx, [row.id]), key=lambda e: (e.kind == "production", e.name)
+            )
             runtimes = await pages_services.runtime_labels(tx, actor.organisation)
             moving = await store.moving(tx, row.id)
             panels = []

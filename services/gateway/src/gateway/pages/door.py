@@ -73,12 +73,11 @@ class Pages:
 
     async def frame(self, request: Request, actor: Actor, tx: Tx, *, section: str = "", stream: str = "") -> Frame:
         """The frame for a signed-in person. `stream` names what the page's events are about: "all" or a service's id."""
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return Frame(
             person=Person(actor.label or actor.name, actor.name, _role(actor.role)),
             organisation=_organisation(actor.organisation),
             csrf=actor.csrf,
-            path=path,
+            path=_here(request),
             now_ms=self.site.clock.now_ms(),
             version=self.version,
             section=section,
@@ -128,7 +127,7 @@ class Pages:
             advice=advice,
             code=code,
             trace=_trace() if status >= 500 else "",
-            again=request.url.path if status in (500, 503) and request.method == "GET" else "",
+            again=_here(request) if status in (500, 503) and request.method == "GET" else "",
             **_home(request, status),
         )
         headers = {"retry-after": str(getattr(error, "detail", {}).get("retry_after_seconds", 5))}
@@ -137,7 +136,7 @@ class Pages:
     def _sign_in(self, request: Request) -> Response:
         if request.headers.get("hx-request"):  # a part of a page: the whole page goes to sign-in
             return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        here = _here(request)
         to = f"?go_to={quote(here, safe='/')}" if request.method == "GET" and here not in ("/", "/dashboard") else ""
         return RedirectResponse(f"/sign-in{to}", 303)
 
@@ -150,6 +149,10 @@ class Pages:
                 return await self.frame(request, actor, tx, section="services")
         except KiopsError:
             return self.nobody(request)  # the database is what is away
+
+
+def _here(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _told(error: Exception) -> tuple[int, str, str, str]:

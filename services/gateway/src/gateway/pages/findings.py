@@ -23,9 +23,9 @@ from gateway.store import pages_runs
 
 ROWS = 100
 _NOVELTY = {
-    "new": State("alive", "New"),
-    "existing": State("stale", "Known"),
-    "reopened": State("warn", "Reopened"),
+    "new": "New",
+    "existing": "Known",
+    "reopened": "Reopened",
 }
 _AREAS = ("secrets", "sast", "sca", "image", "iac", "license", "sbom", "dast")
 _READ = {
@@ -78,7 +78,7 @@ def finding_row(row: Any, base: str) -> FindingRow:
         rule=row.rule,
         where=where_of(row),
         area=labels.AREA.get(row.area, row.area),
-        novelty=_NOVELTY.get(row.novelty),
+        novelty=_NOVELTY.get(row.novelty, ""),
         fix=row.fix if row.package else "",
         triage=row.triage,
     )
@@ -225,7 +225,7 @@ def _finding(
         references=references(full),
         rule=row.rule,
         engines=tuple((name, row.rule) for name in by),
-        novelty=_NOVELTY.get(row.novelty),
+        novelty=_NOVELTY.get(row.novelty, ""),
         first_number=first,
         first_at_ms=history.first_at_ms if history is not None else None,
         first_href=f"{head.href}/runs/{first}",

@@ -57,7 +57,7 @@ def ways(body: dict[str, Any], findings_href: str) -> tuple[Way, ...]:
         elif reason is not None:
             label, href = "See what was read", f"{findings_href}?{urlencode({'area': reason['area']})}"
         detail = reason["text"] if reason is not None and reason["text"] not in words else ""
-        made.append(Way(text.sentence(title).rstrip("."), text.sentence(". ".join(w for w in (rest, detail) if w)), label, href))
+        made.append(Way(text.sentence(title).rstrip("."), " ".join(text.sentence(w) for w in (rest, detail) if w), label, href))
     return tuple(made)
 
 
@@ -137,12 +137,12 @@ def _page(frame: Any, head: Any, run: Any, href: str, chosen: Any, decisions: An
         run_number=run.number,
         run_href=href,
         state=State(_SHAPES.get(chosen.verdict, "unknown"), labels.of(labels.VERDICT, chosen.verdict).word),
-        sentence=text.sentence(chosen.sentence) or f"{head.name}: {labels.of(labels.VERDICT, chosen.verdict).word}.",
+        sentence=text.stopped(chosen.sentence) or f"{head.name}: {labels.of(labels.VERDICT, chosen.verdict).word}.",
         explained=explained(body, serving),
         ways=ways(body, findings) if chosen.verdict == "block" else (),
         areas=tuple(areas),
         environment=chosen.environment,
-        environment_kind=labels.ENVIRONMENT_KIND.get(chosen.environment_kind, chosen.environment_kind),
+        environment_kind=_kind(chosen),
         others=tuple(Choice(e, f"{href}/gate?{urlencode({'environment': e})}", e == chosen.environment) for e in named),
         digest=digest or "",
         digest_short=text.short_digest(digest or ""),
@@ -164,6 +164,11 @@ def _page(frame: Any, head: Any, run: Any, href: str, chosen: Any, decisions: An
             for b in before
         ),
     )
+
+
+def _kind(chosen: Any) -> str:
+    kind = labels.ENVIRONMENT_KIND.get(chosen.environment_kind, chosen.environment_kind)
+    return "" if kind == chosen.environment else kind
 
 
 def _waiting(frame: Any, head: Any, run: Any, href: str) -> GatePage:

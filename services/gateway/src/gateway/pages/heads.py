@@ -11,7 +11,9 @@ from gateway.labels import State
 
 
 def service_state(row: Any) -> State:
-    return labels.of(labels.SERVICE, row.state).because(row.state_text or "")
+    state = labels.of(labels.SERVICE, row.state)
+    why = row.state_text or ""
+    return state.because("" if why.rstrip(".").lower() == state.word.lower() else why)
 
 
 def version_of(text: str, by_hand: bool) -> Version:

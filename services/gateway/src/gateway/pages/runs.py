@@ -74,6 +74,7 @@ async def detail(tx: Any, run: Any, service: str, shown: RunRow, now_ms: int, li
         timeline=picture,
         moving=run.finished_at_ms is None,
         log_href=f"/services/{service}/builds/{run.number}" if build is not None else "",
+        log_live=build is not None and build.state in ("queued", "running"),
         verdict_href=f"{base}/gate" if decisions else "",
         findings_href=f"{base}/findings" if scans else "",
         findings=sum(scan.findings_total for scan in scans),

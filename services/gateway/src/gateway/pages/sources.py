@@ -41,10 +41,11 @@ def endpoint(row: Any, service: str, base: str) -> Endpoint:
 
 def delivery(row: Any, service: str) -> Delivery:
     state = _VERDICTS.get(row.verdict) or (_VERDICTS["run"] if row.run_number else State("na", row.verdict or "Taken"))
+    made = row.run_number is not None and row.verdict in ("run", "accepted")
     return Delivery(
         at_ms=int(datetime.fromisoformat(row.received_at).timestamp() * 1000) if row.received_at else 0,
-        state=state.because("" if row.run_number and row.verdict == "run" else row.reason),
-        run_number=row.run_number,
+        state=state.because("" if made else row.reason),
+        run_number=row.run_number if made else None,
         run_href=f"/services/{service}/runs/{row.run_number}" if row.run_number else "",
         ref=text_ref(row.ref),
         commit="" if set(row.commit) <= {"0"} else row.commit,

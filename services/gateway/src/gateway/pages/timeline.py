@@ -16,6 +16,7 @@ from gateway.labels import State
 ENOUGH = 3
 # Shorter waits are not worth a row.
 LEAST_WAIT_MS = 100
+LEAST_WAIT_PART = 0.008
 # Roughly how wide a letter is, in percent of a track of 660 pixels.
 _LETTER = 0.92
 _TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
@@ -41,7 +42,8 @@ class Scale:
 def draw(run: Any, line: Timeline, steps: Sequence[Any]) -> drawn.Timeline:
     """The drawing of a run's timeline; steps that never began stand below it."""
     scale = Scale(line)
-    shown = [s for s in line.segments if s.kind == "work" or s.took_ms >= LEAST_WAIT_MS]
+    least = max(LEAST_WAIT_MS, scale.span * LEAST_WAIT_PART)
+    shown = [s for s in line.segments if s.kind == "work" or s.took_ms >= least]
     joins = _joins(shown, scale)
     several = len({s.environment for s in shown if s.environment and s.kind == "work"}) > 1
     enough = line.compared_with >= ENOUGH
@@ -88,14 +90,14 @@ def _row(
     words, where, x = placed(s.text, left, right)
     bar = Bar(left, round(max(right - left, 0.3), 2), tone, tuple(cuts))
     took = text.took(s.took_ms)
-    return TimelineRow(state, label, bar, median_x, median_width, took, delta, delta_tone, words, x, where, lines)
+    return TimelineRow(state, label, bar, median_x, median_width, took, delta, delta_tone, words, x, where, s.text, lines)
 
 
 def _unreached(step: Any, run: Any) -> TimelineRow:
     state = labels.of(labels.STEP, step.state)
     name = labels.STEP_NAMES.get(step.step, step.step)
     words = step.text or (f"waits {step.waits_for}" if step.waits_for and run.finished_at_ms is None else "not reached")
-    return TimelineRow(state, name, None, None, 0.0, "", "", "", placed(words, 0, 0)[0], 0.0, "right")
+    return TimelineRow(state, name, None, None, 0.0, "", "", "", placed(words, 0, 0)[0], 0.0, "right", words)
 
 
 def placed(words: str, left: float, right: float) -> tuple[str, str, float]:
@@ -165,7 +167,8 @@ def told(run: Any, line: Timeline, picture: drawn.Timeline, state: State) -> tup
     if run.finished_at_ms is None:
         if run.deployed_at_ms:
             return f"Deployed {text.took(line.deployed_after_ms)} after {begin}; being watched.", ""
-        return f"{state.word}, {spent} after {begin}.", text.sentence(run.state_text or "")
+        more = "" if (run.state_text or "").startswith(state.word) else text.sentence(run.state_text or "")
+        return f"{state.word}, {spent} after {begin}.", more
     match run.state:
         case "success" if run.deployed_at_ms and run.trigger == "rollback":
             return f"Rolled back in {text.took(line.deployed_after_ms)}{_compared(line)}.", _why(picture)

@@ -1,0 +1,1 @@
+"""A browser walks the pages of a real gateway."""
