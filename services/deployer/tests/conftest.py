@@ -104,6 +104,10 @@ class Props:
         messages = [REGISTRY[row.headers["ce-type"]].model_validate_json(row.body) for row in rows]
         return [message for message in messages if not kinds or isinstance(message, kinds)]
 
+    async def rows(self, table: sa.Table) -> list[dict[str, Any]]:
+        async with self.service.database.read() as tx:
+            return [dict(row._mapping) for row in await tx.all(sa.select(table))]
+
     async def news(self) -> list[str]:
         """The names of what was announced since the last look."""
         every = await self.sent()
