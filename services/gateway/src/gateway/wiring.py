@@ -36,6 +36,9 @@ READ_MODEL = "read_model"
 async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIterator[Service]:
     """The gateway on this host. The owned database has the outbox; the loop belongs to the read model."""
     settings = settings or GatewaySettings()
+    # The demo's repository is always allowed, here as in the services that read it.
+    roots = [host.root / "demo", *settings.allowed_repository_roots]
+    settings = settings.model_copy(update={"allowed_repository_roots": roots})
     async with (
         host.open_database(owned.metadata, package="gateway") as database,
         host.open_database(
