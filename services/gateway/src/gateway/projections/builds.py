@@ -20,10 +20,11 @@ from gateway.projections import moves
 from gateway.tables.read_model import builds, runs
 
 
-async def _ensure(tx: Tx, message: Any, envelope: Envelope) -> None:
-    await tx.insert_new(
-        builds,
-        {
+async def _change(tx: Tx, message: Any, envelope: Envelope, **values: Any) -> None:
+    """Change the build's row; the first fact of a build makes it."""
+    changed = await tx.execute(builds.update().where(builds.c.id == message.build).values(**values))
+    if changed.rowcount == 0:
+        row = {
             "id": message.build,
             "organisation_id": message.organisation,
             "service_id": message.service,
@@ -33,30 +34,25 @@ async def _ensure(tx: Tx, message: Any, envelope: Envelope) -> None:
             "commit": message.commit,
             "stages_ms": {},
             "queued_at_ms": envelope.stored_at_ms,
-        },
-    )
-
-
-async def _change(tx: Tx, message: Any, **values: Any) -> None:
-    await tx.execute(builds.update().where(builds.c.id == message.build).values(**values))
+        }
+        await tx.insert_new(builds, row | values)
 
 
 async def build_queued(tx: Tx, message: BuildQueued, envelope: Envelope) -> None:
-    await _ensure(tx, message, envelope)
-    await _change(tx, message, waits_for=message.waits_for)
+    await _change(tx, message, envelope, waits_for=message.waits_for)
     what = f"for a build slot: {message.waits_for}" if message.waits_for else "for a build slot"
     await moves.wait(tx, message, Step.SOURCE, envelope.stored_at_ms, what)
 
 
 async def build_started(tx: Tx, message: BuildStarted, envelope: Envelope) -> None:
-    await _ensure(tx, message, envelope)
-    await _change(tx, message, state="running", started_at_ms=envelope.stored_at_ms, attempt=message.attempt, waits_for="")
+    await _change(
+        tx, message, envelope, state="running", started_at_ms=envelope.stored_at_ms, attempt=message.attempt, waits_for=""
+    )
     await moves.begin(tx, message, Step.SOURCE, envelope.stored_at_ms, attempt=message.attempt)
 
 
 async def source_fetched(tx: Tx, message: SourceFetched, envelope: Envelope) -> None:
-    await _ensure(tx, message, envelope)
-    await _change(tx, message, files=message.files)
+    await _change(tx, message, envelope, files=message.files)
     said = {name: value for name in ("author", "message") if (value := getattr(message, name))}
     if said:
         await tx.execute(runs.update().where(runs.c.id == message.run).values(**said))
@@ -74,12 +70,12 @@ async def source_fetched(tx: Tx, message: SourceFetched, envelope: Envelope) -> 
 
 
 async def build_succeeded(tx: Tx, message: BuildSucceeded, envelope: Envelope) -> None:
-    await _ensure(tx, message, envelope)
     image = {"image": message.image, "image_id": message.image_id, "digest": message.digest}
     version = {"version": message.version, "by_hand": message.version_by_hand}
     await _change(
         tx,
         message,
+        envelope,
         state="success",
         **image,
         **version,
@@ -112,11 +108,11 @@ async def build_succeeded(tx: Tx, message: BuildSucceeded, envelope: Envelope) -
 
 
 async def build_failed(tx: Tx, message: BuildFailed, envelope: Envelope) -> None:
-    await _ensure(tx, message, envelope)
     told = {"code": message.code, "advice": message.advice}
     await _change(
         tx,
         message,
+        envelope,
         state="failed",
         stage=message.stage,
         reason=message.reason,
@@ -132,10 +128,10 @@ async def build_failed(tx: Tx, message: BuildFailed, envelope: Envelope) -> None
 
 
 async def build_cancelled(tx: Tx, message: BuildCancelled, envelope: Envelope) -> None:
-    await _ensure(tx, message, envelope)
     await _change(
         tx,
         message,
+        envelope,
         state="cancelled",
         reason=message.reason,
         log=message.log,

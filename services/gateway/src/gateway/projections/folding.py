@@ -6,23 +6,25 @@ from typing import Any
 
 import sqlalchemy as sa
 from shared.database import Tx
-from shared.words import RUN_ENDED, RunState, StepState
+from shared.words import RUN_ENDED, RunState
 
 from gateway.domain.rollup import LastRun, Place, foremost, roll_up
 from gateway.domain.steps import standing, summary
-from gateway.tables.read_model import environments, run_steps, runs, runtimes, service_areas, services
+from gateway.projections import ledger
+from gateway.tables.read_model import environments, runs, runtimes, service_areas, services
 
 RISK_AREAS = ("sast", "sca", "secrets", "iac", "image")
 _RISKS = ("critical", "high", "medium", "low")
+ENDED = {str(each) for each in RUN_ENDED}
 
 
 def touch_run(tx: Tx, run: str, service: str) -> None:
     """Fold this run before the commit, then its service."""
 
     async def fold(at_end: Tx) -> None:
-        await _fold_run(at_end, run)
-        # Only now: the service's state is made of its runs as they are folded.
-        touch_service(at_end, service)
+        # Only now, and only when it matters: the service's state is made of its runs as they are folded.
+        if await _fold_run(at_end, run):
+            touch_service(at_end, service)
 
     tx.before_commit(f"run {run}", fold)
 
@@ -36,22 +38,31 @@ def touch_service(tx: Tx, service: str) -> None:
     tx.before_commit(f"service {service}", fold)
 
 
-async def _fold_run(tx: Tx, run: str) -> None:
-    row = await tx.one(sa.select(runs.c.state, runs.c.reason, runs.c.started_at_ms).where(runs.c.id == run))
-    if row is None:
-        return
-    steps = await tx.all(
-        sa.select(run_steps).where(run_steps.c.run_id == run).order_by(run_steps.c.position, run_steps.c.environment)
+async def _fold_run(tx: Tx, run: str) -> bool:
+    """Write what moved and the run's summary; True when something changed that a service shows."""
+    book = ledger.opened(tx, run)
+    if book is not None:
+        await book.write(tx)
+    row = await tx.one(
+        sa.select(runs.c.state, runs.c.reason, runs.c.started_at_ms, runs.c.steps, runs.c.state_text).where(runs.c.id == run)
     )
-    values: dict[str, Any] = {"steps": summary((each.step, each.state) for each in steps)}
-    state = row.state
-    begun = [each.started_at_ms for each in steps if each.started_at_ms is not None]
+    if row is None or book is None:
+        return True
+    steps = book.ordered()
+    state, reason = row.state, row.reason
+    begun = [each["started_at_ms"] for each in steps if each["started_at_ms"] is not None]
     if state == RunState.PENDING and begun:
-        state = values["state"] = str(RunState.RUNNING)
-    if begun and row.started_at_ms is None:
-        values["started_at_ms"] = min(begun)
-    values["state_text"] = standing(state, row.reason, ((each.step, each.state, each.text, each.waits_for) for each in steps))
+        state = str(RunState.RUNNING)
+    values = {
+        "state": state,
+        "started_at_ms": min(begun) if begun and row.started_at_ms is None else row.started_at_ms,
+        "steps": summary((each["step"], each["state"]) for each in steps),
+        "state_text": standing(state, reason, ((each["step"], each["state"], each["text"], each["waits_for"]) for each in steps)),
+    }
+    if all(getattr(row, name) == value for name, value in values.items()):
+        return state in ENDED
     await tx.execute(runs.update().where(runs.c.id == run).values(**values))
+    return True
 
 
 async def _fold_service(tx: Tx, service: str) -> None:
@@ -130,7 +141,4 @@ async def _risk(tx: Tx, service: str) -> dict[str, Any]:
 async def run_ended(tx: Tx, run: str) -> bool:
     """Whether the run has a final state already."""
     state = await tx.scalar(sa.select(runs.c.state).where(runs.c.id == run))
-    return state in {str(each) for each in RUN_ENDED}
-
-
-OPEN = (str(StepState.WAITING), str(StepState.RUNNING))
+    return state in ENDED

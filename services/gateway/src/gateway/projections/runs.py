@@ -9,9 +9,10 @@ from shared.subscribers import Envelope
 from shared.words import RunState, StepState
 
 from gateway.domain.steps import WAITS, rows_of
+from gateway.projections import ledger
 from gateway.projections.folding import run_ended, touch_run
 from gateway.projections.moves import close_open
-from gateway.tables.read_model import deliveries, deploys, environments, run_steps, runs
+from gateway.tables.read_model import deliveries, deploys, environments, runs
 
 
 async def push_received(tx: Tx, message: PushReceived, envelope: Envelope) -> None:
@@ -62,21 +63,7 @@ async def _born(tx: Tx, message: PushReceived | RunStarted, envelope: Envelope, 
     )
     if not new:
         return
-    for step, environment, position in steps:
-        await tx.insert_new(
-            run_steps,
-            {
-                "run_id": message.run,
-                "step": step,
-                "environment": environment,
-                "organisation_id": message.organisation,
-                "service_id": message.service,
-                "position": position,
-                "state": str(StepState.WAITING),
-                "waits_for": WAITS.get(step, ""),
-                "stages_ms": {},
-            },
-        )
+    ledger.fresh(tx, message, steps, WAITS)
     if message.delivery:
         await tx.insert_new(
             deliveries,

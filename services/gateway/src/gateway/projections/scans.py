@@ -20,6 +20,7 @@ from shared.words import ScanState, Severity, StepState
 
 from gateway.domain.steps import AREAS, STEP_OF_AREA, areas_state
 from gateway.projections import moves
+from gateway.projections.many import upsert_all
 from gateway.tables.read_model import current_findings, findings, scans, service_areas
 
 RANKS = {str(severity): rank for rank, severity in enumerate(Severity)}
@@ -29,23 +30,19 @@ def _steps(areas: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(STEP_OF_AREA[area] for area in areas if area in STEP_OF_AREA))
 
 
-async def _note(tx: Tx, message: Any, area: str, values: dict[str, Any]) -> None:
-    """The row of this run's area; a newer scan of it takes the row over."""
-    await tx.upsert(
-        scans,
-        {
-            "run_id": message.run,
-            "area": area,
-            "organisation_id": message.organisation,
-            "service_id": message.service,
-            "number": message.number,
-            "scan_id": message.scan,
-            "commit": message.commit,
-            "image_id": message.image_id,
-            **values,
-        },
-        ["run_id", "area"],
-    )
+async def _note(tx: Tx, message: Any, areas: Sequence[str], values: dict[str, Any]) -> None:
+    """The rows of this run's areas; a newer scan of one takes its row over."""
+    row = {
+        "run_id": message.run,
+        "organisation_id": message.organisation,
+        "service_id": message.service,
+        "number": message.number,
+        "scan_id": message.scan,
+        "commit": message.commit,
+        "image_id": message.image_id,
+        **values,
+    }
+    await upsert_all(tx, scans, [row | {"area": str(area)} for area in dict.fromkeys(areas)], ["run_id", "area"])
 
 
 async def _areas(tx: Tx, message: Any, step: str) -> dict[str, tuple[str, dict[str, int]]]:
@@ -58,16 +55,15 @@ async def _areas(tx: Tx, message: Any, step: str) -> dict[str, tuple[str, dict[s
 
 
 async def scan_queued(tx: Tx, message: ScanQueued, envelope: Envelope) -> None:
-    for area in message.areas:
-        await _note(tx, message, area, {"state": "queued", "queued_at_ms": envelope.stored_at_ms, **_empty()})
+    values = {"state": "queued", "queued_at_ms": envelope.stored_at_ms}
+    await _note(tx, message, message.areas, values | _empty())
     for step in _steps(message.areas):
         await moves.wait(tx, message, step, envelope.stored_at_ms, "for a scanner")
 
 
 async def scan_started(tx: Tx, message: ScanStarted, envelope: Envelope) -> None:
-    for area in message.areas:
-        values = {"state": "running", "started_at_ms": envelope.stored_at_ms, "attempt": message.attempt}
-        await _note(tx, message, area, values | _empty())
+    values = {"state": "running", "started_at_ms": envelope.stored_at_ms, "attempt": message.attempt}
+    await _note(tx, message, message.areas, values | _empty())
     for step in _steps(message.areas):
         await moves.begin(tx, message, step, envelope.stored_at_ms, attempt=message.attempt)
 
@@ -80,7 +76,7 @@ async def scan_finished(tx: Tx, message: ScanFinished, envelope: Envelope) -> No
     await _note(
         tx,
         message,
-        str(message.area),
+        [message.area],
         {
             "state": str(message.state),
             "reason": message.reason,
@@ -107,7 +103,7 @@ async def scan_failed(tx: Tx, message: ScanFailed, envelope: Envelope) -> None:
     await _note(
         tx,
         message,
-        str(message.area),
+        [message.area],
         _empty()
         | {
             "state": "failed",
@@ -214,8 +210,8 @@ async def _remember(tx: Tx, message: ScanFinished, envelope: Envelope) -> None:
     rows = [_finding(message, line, known.get(line.id)) for line in lines.values()]
     if rows:
         await tx.execute(findings.insert(), rows)
-    for line in lines.values():
-        await _open(tx, message, line, known.get(line.id), envelope)
+    seen = [_open(message, line, known.get(line.id), envelope) for line in lines.values()]
+    await upsert_all(tx, current_findings, [row for row in seen if row], ["service_id", "area", "finding_id"])
     # The fact has at most 200 lines: what is missing of a longer list is not known to be fixed.
     if message.state == ScanState.COMPLETED and message.findings_total <= len(message.findings):
         gone = [name for name, row in known.items() if row.state == "open" and name not in lines]
@@ -260,10 +256,13 @@ def _finding(message: ScanFinished, line: FindingLine, before: Any) -> dict[str,
     }
 
 
-async def _open(tx: Tx, message: ScanFinished, line: FindingLine, before: Any, envelope: Envelope) -> None:
+def _open(message: ScanFinished, line: FindingLine, before: Any, envelope: Envelope) -> dict[str, Any] | None:
+    """The open finding as this run saw it last; None when a newer run has told of it already."""
     if before is not None and before.last_number > message.number:
-        return
-    values: dict[str, Any] = {
+        return None
+    first = (before.first_run_id, before.first_number, before.first_at_ms) if before is not None else None
+    run, number, at_ms = first or (message.run, message.number, envelope.stored_at_ms)
+    return {
         "service_id": message.service,
         "area": str(message.area),
         "finding_id": line.id,
@@ -272,16 +271,12 @@ async def _open(tx: Tx, message: ScanFinished, line: FindingLine, before: Any, e
         "severity": str(line.severity),
         "rank": RANKS.get(str(line.severity), len(RANKS)),
         "title": line.title,
+        "first_run_id": run,
+        "first_number": number,
+        "first_at_ms": at_ms,
         "last_run_id": message.run,
         "last_number": message.number,
         "last_at_ms": envelope.stored_at_ms,
         "fixed_number": None,
         "fixed_at_ms": None,
     }
-    if before is None:
-        values |= {
-            "first_run_id": message.run,
-            "first_number": message.number,
-            "first_at_ms": envelope.stored_at_ms,
-        }
-    await tx.upsert(current_findings, values, ["service_id", "area", "finding_id"])
