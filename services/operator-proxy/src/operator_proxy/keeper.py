@@ -67,7 +67,8 @@ class Keeper:
         try:
             if await self.edge.ensure():
                 log.info("the edge was started", port=self.handlers.settings.edge_port)
-            self.state.update(edge="", answering=await self.edge.answering())
+            answers, port = await self.edge.answering(), self.handlers.settings.edge_port
+            self.state.update(edge="" if answers else f"the edge runs, but does not answer on port {port}", answering=answers)
         except KiopsError as error:
             if error.message != self.state["edge"]:
                 log.warning("the edge does not run", code=error.code, error=error.message, advice=error.advice)
