@@ -142,7 +142,9 @@ class Git:
         (repository / "info").mkdir(exist_ok=True)
         (repository / "info" / "attributes").write_text("* diff -filter -textconv\n")
         inside = f"--git-dir={repository}"
-        one = await git(inside, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--", url, commit, check=False)
+        one = await git(
+            inside, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--update-shallow", "--", url, commit, check=False
+        )
         if one.code != 0:
             said = one.err.decode("utf-8", "replace")
             if not _NOT_ALONE.search(said):

@@ -150,7 +150,7 @@ async def scan(
         code=code,
         advice=ADVICE.get(code, ""),
         engines=(engine,),
-        coverage={"commits": commits, "commits_with_changes": read or 0},
+        coverage={"commits": commits, "commits_with_additions": read or 0},
         findings=leaks.findings if leaks and state != ScanState.FAILED else (),
         duration_ms=ran.duration_ms,
     )

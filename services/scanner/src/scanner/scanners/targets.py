@@ -66,8 +66,8 @@ def prepare(tree: Path, folder: Path, *, dockerfile: str = "", max_bytes: int = 
         _place(targets, tree, path, named, max_bytes)
     for part in ("code", "iac"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    # Without a file of ours Semgrep applies a list of its own, which leaves out `tests` and more.
-    (folder / ".semgrepignore").write_text("# every file is read\n")
+        # Without a file of ours Semgrep applies a list of its own, which leaves out `tests` and more.
+        (folder / part / ".semgrepignore").write_text("# every file is read\n")
     return targets
 
 

@@ -20,6 +20,13 @@ QUIET = ("--skip-version-check", "--disable-telemetry", "--quiet")
 ABOUT_SECRETS = {"DS-0031", "KSV-0109", "KSV-01010"}
 
 
+def own_files(home: Path) -> tuple[str, ...]:
+    """Arguments that give Trivy an empty ignore file and configuration, so that it looks for none where it runs."""
+    (home / "ignore").write_text("")
+    (home / "configuration.yaml").write_text("{}\n")
+    return ("--ignorefile", str(home / "ignore"), "--config", str(home / "configuration.yaml"))
+
+
 def parse(output: bytes, targets: Targets) -> tuple[list[Finding], set[str], int]:
     """Findings, the files that were checked (as they are shown), and how many checks were made.
 
@@ -82,7 +89,8 @@ async def scan(program: Program, targets: Targets, *, job: Any, home: Path) -> P
         [
             *("config", "--cache-dir", str(home / "cache"), "--skip-check-update", *QUIET),
             *("--misconfig-scanners", "dockerfile,kubernetes,terraform", "--include-non-failures", "--format", "json"),
-            *("--ignorefile", str(home / "none"), "--config", str(home / "none.yaml"), "iac"),
+            *own_files(home),
+            "iac",
         ],
         job=job,
         home=home,

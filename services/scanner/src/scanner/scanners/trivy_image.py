@@ -24,7 +24,7 @@ from scanner.domain.findings import Finding, identified, severity_of
 from scanner.scanners import image_config
 from scanner.scanners.licences import findings_of as licence_findings
 from scanner.scanners.program import Program, Ran, last_words
-from scanner.scanners.trivy_config import QUIET
+from scanner.scanners.trivy_config import QUIET, own_files
 
 OFFLINE = ("--skip-db-update", "--skip-java-db-update", "--skip-check-update", "--skip-vex-repo-update", "--offline-scan")
 NO_DATA = "no vulnerability data: the components are known, what is wrong with them is not"
@@ -223,7 +223,7 @@ async def scan(program: Program, archive: Path, *, bundle: Bundle | None, job: A
         [
             *("image", "--input", str(archive), "--cache-dir", str(cache), "--cache-backend", "memory", *OFFLINE, *QUIET),
             *("--scanners", "vuln,license" if bundle is not None else "license", "--list-all-pkgs", "--parallel", "2"),
-            *("--ignorefile", str(home / "none"), "--config", str(home / "none.yaml")),
+            *own_files(home),
             *("--format", "json", "--output", str(report)),
         ],
         job=job,
