@@ -119,10 +119,11 @@ def start(*, seconds: float = 60) -> Engine:
     group = str(os.getgid()) if os.geteuid() else "root"
     path = f"{os.environ.get('PATH', '')}:{commands.SYSTEM_PATH}"
     argv = [*commands.as_root(), "env", f"PATH={path}", program, "--mtu", str(way_out_mtu()), "--group", group]
-    process = None
+    began_at = log.stat().st_size if log.exists() else 0
     if not _alive():
+        # Forked away at once: it is nobody's child, so it outlives us and its memory is not counted as ours.
         with log.open("ab") as out:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/")
+            subprocess.run(["setsid", "--fork", *argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", check=True)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -130,7 +131,7 @@ def start(*, seconds: float = 60) -> Engine:
                 return engine
         except PermissionError:
             raise _forbidden() from None
-        if process is not None and process.poll() is not None:
+        if b"failed to start" in _from(log, began_at):
             break
         time.sleep(0.1)
     tail = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
@@ -139,6 +140,16 @@ def start(*, seconds: float = 60) -> Engine:
         advice="\n".join([*tail, f"all of it is in {places.short(log)}"]),
         code="setup.engine_failed",
     )
+
+
+def _from(log: Path, offset: int) -> bytes:
+    """What was written to the log since."""
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _forbidden() -> NeedsHelp:

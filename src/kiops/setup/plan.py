@@ -112,20 +112,17 @@ def carry_out(plan: Plan, screen: Screen, *, may_install: bool) -> engine.Engine
         return ""
 
     def environment() -> str:
-        work.wait(python_done)
         python.make(places.environment(plan.kind), _lock(plan.kind), members=python.members())
         python.forget_older(places.environment(plan.kind))
         return ""
 
     def from_wheels(locks: list[str]) -> Callable[[], str]:
         def install() -> str:
-            work.wait(python_done)
             return ", ".join(tools.install(lock) for lock in locks)
 
         return install
 
     def docker() -> str:
-        work.wait(packages_done)
         started.append(engine.start())
         return str(started[0])
 
@@ -135,11 +132,12 @@ def carry_out(plan: Plan, screen: Screen, *, may_install: bool) -> engine.Engine
         python_done.set()
         packages_done.set()
     if plan.environment:
-        work.begin("Python environment", environment)
+        work.begin("Python environment", environment, after=python_done)
     for name in dict.fromkeys(tools.LOCKS[lock] for lock in plan.tools):
-        work.begin(name, from_wheels([lock for lock in plan.tools if tools.LOCKS[lock] == name]))
+        locks = [lock for lock in plan.tools if tools.LOCKS[lock] == name]
+        work.begin(name, from_wheels(locks), after=python_done)
     if plan.engine:
-        work.begin("Docker engine", docker)
+        work.begin("Docker engine", docker, after=packages_done)
     work.finish()
     return started[0] if started else None
 
@@ -156,9 +154,14 @@ class _Work:
         self._threads: list[threading.Thread] = []
         self._failure: list[BaseException] = []
 
-    def begin(self, name: str, do: Callable[[], str]) -> None:
+    def begin(self, name: str, do: Callable[[], str], *, after: threading.Event | None = None) -> None:
+        """Does it in a thread of its own, once `after` is set; the seconds shown are the work's, not the waiting's."""
+
         def body() -> None:
             try:
+                if after is not None:
+                    self._wait(after)
+                self._screen.begin(name)
                 note = do()
             except _Stopped:
                 return
@@ -168,12 +171,11 @@ class _Work:
             else:
                 self._screen.done(name, note)
 
-        self._screen.begin(name)
         thread = threading.Thread(target=body, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def wait(self, event: threading.Event) -> None:
+    def _wait(self, event: threading.Event) -> None:
         while not event.wait(0.2):
             if self._failure:
                 raise _Stopped

@@ -36,6 +36,7 @@ class Screen:
         self._lock = threading.Lock()
         self._running: dict[str, float] = {}
         self._drawn = False
+        self._ticked = 0.0
 
     def paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
@@ -76,6 +77,9 @@ class Screen:
             return
         with self._lock:
             now = time.monotonic()
+            if now - self._ticked < 0.5:
+                return
+            self._ticked = now
             text = ", ".join(f"{name} {now - since:.0f} s" for name, since in list(self._running.items()))
             self._wipe()
             self.stream.write(f"  … {text}"[:110])
