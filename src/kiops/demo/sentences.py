@@ -6,7 +6,7 @@ from typing import Any
 
 from kiops.demo.telling import count
 
-SEVERITIES = ("critical", "high", "medium", "low", "info")
+SEVERITIES = ("critical", "high", "medium", "low")
 ORDER = {
     "sast": ("sast", "secrets", "iac"),
     "sca": ("sbom", "sca", "license", "image"),
@@ -41,11 +41,10 @@ def scans(step: str, rows: list[dict[str, Any]]) -> str:
     troubles = [
         f"{row['area']} {row['state'].replace('_', ' ')}" for row in kept if row["state"] in ("failed", "partial", "no_data")
     ]
-    found = _found(kept)
     if step == "sca":
-        return "; ".join([*_components(areas), *troubles, *([] if "sca" not in areas else [_judged(areas["sca"], found)])])
+        return "; ".join([*_components(areas), *troubles, *_judged(areas)])
     read = ", ".join(filter(None, (_engine(row) for row in kept)))
-    return "; ".join([f"{read}: {found}", *troubles])
+    return "; ".join([f"{read}: {_found(kept)}", *troubles])
 
 
 def _engine(row: dict[str, Any]) -> str:
@@ -70,16 +69,29 @@ def _components(areas: dict[str, Any]) -> list[str]:
     return []
 
 
-def _judged(row: dict[str, Any], found: str) -> str:
-    if row["state"] == "no_data":
-        return "no vulnerability data"
-    data = f"{'sample data' if row['sample_data'] else 'data'} of {row['data_date'][:10]}: " if row["data_date"] else ""
-    return f"{data}{found}"
+def _judged(areas: dict[str, Any]) -> list[str]:
+    """What is said of the components: by vulnerability data, and by the areas beside it where they found something."""
+    said = []
+    if row := areas.get("sca"):
+        data = f"{'sample data' if row['sample_data'] else 'data'} of {row['data_date'][:10]}" if row["data_date"] else ""
+        said.append("no vulnerability data" if row["state"] == "no_data" else f"{data}: {_found([row])}".removeprefix(": "))
+    for area, name in (("license", "licences"), ("image", "image"), ("sbom", "denied")):
+        if area in areas and (found := _found([areas[area]])) != "clean":
+            said.append(f"{name}: {found}")
+    return said
 
 
 def _found(rows: list[dict[str, Any]]) -> str:
     totals = {name: sum((row["counts"] or {}).get(name, 0) for row in rows) for name in SEVERITIES}
     return ", ".join(f"{number} {name}" for name, number in totals.items() if number) or "clean"
+
+
+def lasted_ms(step: dict[str, Any]) -> int | None:
+    """How long a step took, from its beginning to its end."""
+    if step["duration_ms"] is not None:
+        return int(step["duration_ms"])
+    began, ended = step["started_at_ms"], step["ended_at_ms"]
+    return ended - began if began and ended else None
 
 
 def gate(decision: dict[str, Any]) -> tuple[str, list[str]]:
@@ -89,4 +101,4 @@ def gate(decision: dict[str, Any]) -> tuple[str, list[str]]:
     if decision["verdict"] != "block":
         return decision["sentence"], []
     ways = body.get("ways") or [reason["pass_by"] for reason in blocking if reason["pass_by"]]
-    return decision["sentence"], [f"To pass: {way}" for way in ways[:2]]
+    return decision["sentence"], [f"To pass: {way[:1].lower()}{way[1:]}." for way in ways[:1]]

@@ -153,7 +153,7 @@ class Story:
         """The plain greeting goes the whole road."""
         # Forced, since a demo told again begins with a history of its own.
         pushed = await self._push(1, files.FIRST, force=True)
-        detail = await self._watch(pushed.run, "success", tell=True)
+        detail = await self._watch(pushed.run, "success")
         served = await self._served(detail)
         self.teller.so(f"{served.url}   {served.first_line}", f"{took(served.after_ms)} after the push")
         return served
@@ -161,7 +161,7 @@ class Story:
     async def planted_secret(self, first: Served, visitor: Visitor) -> None:
         """A key in the source: the gate blocks, and the old version keeps serving."""
         pushed = await self._push(2, files.SECOND)
-        detail = await self._watch(pushed.run, "blocked", tell=True)
+        detail = await self._watch(pushed.run, "blocked")
         planted = await asyncio.to_thread(self.repository.line_of_key)
         found = (await self.api.get(f"/runs/{pushed.run}/findings", area="secrets"))["items"]
         places = {f"{each['path']}:{each['line']}" for each in found}
@@ -176,7 +176,7 @@ class Story:
     async def mended(self, first: Served, visitor: Visitor) -> Served:
         """The commit amended without the key, and pushed with force."""
         pushed = await self._push(3, files.THIRD, amend=True, force=True)
-        detail = await self._watch(pushed.run, "success", tell=True)
+        detail = await self._watch(pushed.run, "success")
         served = await self._served(detail)
         must(served.body != first.body, "the third push is deployed, and the first release's answer is still served")
         self._nothing_failed(visitor)
@@ -196,7 +196,7 @@ class Story:
             self.teller.more(line)
         asked = await self.api.post(f"/services/{SERVICE}/rollback", where)
         run = await self._run_of(asked)
-        detail = await self._watch(run, "success", tell=True)
+        detail = await self._watch(run, "success")
         again = await self._served(detail)
         must(again.body == first.body, f"release {first.release_number} answered {first.body!r}, now {again.body!r}")
         release = await self.api.get(f"/releases/{again.release}")
@@ -222,27 +222,26 @@ class Story:
         return str(await self._until(newest, "the rollback's run"))
 
     # -- watching ------------------------------------------------------------------------------------------------------
-    async def _watch(self, run: str, wanted: str, *, tell: bool) -> dict[str, Any]:
+    async def _watch(self, run: str, wanted: str) -> dict[str, Any]:
         """Tell each step as it ends; the run's details when it is over. Raises NotAsItMustBe when it ends otherwise."""
         told: set[tuple[str, str]] = set()
         deadline = time.monotonic() + RUN_SECONDS
+        detail: dict[str, Any] = {}
         async with self.teller.waiting("run"):
-            async for _ in self.api.changes(f"/runs/{run}/events"):
-                detail: dict[str, Any] = await self.api.get(f"/runs/{run}")
+            async for _ in self.api.changes(f"/events?service={SERVICE}"):
+                if time.monotonic() > deadline:
+                    raise self._too_slow(run, detail)
+                found = await self.api.find(f"/runs/{run}")
+                if found is None:  # acknowledged a moment ago, and the read model is on its way
+                    continue
+                detail = found
                 for step in detail["step_rows"]:
                     key = (step["step"], step["environment"])
-                    if step["state"] in STEP_ENDED and key not in told and tell:
+                    if step["state"] in STEP_ENDED and key not in told:
                         told.add(key)
                         await self._tell(run, detail, step)
                 if detail["state"] in ENDED:
                     break
-                if time.monotonic() > deadline:
-                    waits = [step["step"] for step in detail["step_rows"] if step["state"] not in STEP_ENDED]
-                    raise NotAsItMustBe(
-                        f"run #{detail['number']} is not over after {RUN_SECONDS} s; it waits for {', '.join(waits)}",
-                        advice=f"kiops runs show {run}",
-                        code="demo.waited",
-                    )
         if detail["state"] != wanted:
             why = detail["reason"] or one_line(detail["steps"])
             raise NotAsItMustBe(
@@ -251,6 +250,14 @@ class Story:
                 code=detail["code"] or "demo.not_as_it_must_be",
             )
         return detail
+
+    def _too_slow(self, run: str, detail: dict[str, Any]) -> NotAsItMustBe:
+        waits = [step["step"] for step in detail.get("step_rows", []) if step["state"] not in STEP_ENDED]
+        return NotAsItMustBe(
+            f"run #{detail.get('number', '?')} is not over after {RUN_SECONDS} s; it waits for {', '.join(waits) or 'everything'}",
+            advice=f"kiops runs show {run}",
+            code="demo.waited",
+        )
 
     async def _tell(self, run: str, detail: dict[str, Any], step: dict[str, Any]) -> None:
         name, state = step["step"], step["state"]
@@ -273,7 +280,7 @@ class Story:
             return
         elif name == "operate" and state == "success":
             text = f"{text} (60 s outside the demo)"
-        self.teller.step(name, text, took(step["duration_ms"]) if name != "operate" else "", state)
+        self.teller.step(name, text, took(sentences.lasted_ms(step)) if name != "operate" else "", state)
 
     async def _served(self, detail: dict[str, Any]) -> Served:
         """Ask the sample itself, and compare what runs with what was planned."""

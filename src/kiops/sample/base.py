@@ -197,3 +197,4 @@ def _pips() -> Iterator[list[str]]:
     yield [str(places.home() / "uv" / "bin" / "python"), "-m", "pip"]
     yield [sys.executable, "-m", "pip"]
     yield ["python3", "-m", "pip"]
+    yield ["pip3"]
