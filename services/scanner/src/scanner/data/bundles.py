@@ -145,7 +145,7 @@ def list_bundles(root: Path) -> list[Bundle]:
 
 def sample(root: Path) -> Bundle:
     """The demo's bundle, made when it is not there yet (or was made by another version)."""
-    from scanner.data.sample import build, fingerprint
+    from scanner.data.building import build, fingerprint
 
     folder = _base(root) / "sample"
     mark = folder / "made-from"
