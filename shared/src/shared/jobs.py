@@ -209,8 +209,10 @@ class Jobs:
                     seconds = await self._idle_seconds()
                 except Unavailable:
                     seconds = 1.0
+                # Not wait_for: on Python 3.11 it swallows a cancel that comes with the wake-up, and a stop would wait for ever.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.database.jobs_wake.wait(), seconds)
+                    async with asyncio.timeout(seconds):
+                        await self.database.jobs_wake.wait()
         finally:
             self._stopping = True
             beat.cancel()

@@ -49,8 +49,10 @@ class Relay:
                 wait = 0.2
             except KiopsError as error:
                 self.log.error("the outbox is held up", error=str(error))
+            # Not wait_for: on Python 3.11 it swallows a cancel that comes with the wake-up, and a stop would wait for ever.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.database.outbox_wake.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self.database.outbox_wake.wait()
 
     async def unsent(self) -> int:
         """How many rows wait."""
