@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from scanner import data
 from scanner.data import bbolt
-from scanner.data.keeper import Keeper
 from scanner.data.building import build
+from scanner.data.keeper import Keeper
 from scanner.errors import DataInvalid
 from scanner.scanners.program import Program
 from shared.clock import HeldClock

@@ -107,9 +107,7 @@ async def test_what_only_a_merge_brings_in_is_found(repository: Any, search: Sea
     assert [finding.path for finding in area.findings] == ["sneaked.py"]
 
 
-async def test_identity_survives_moves_and_new_commits_and_tells_secrets_apart(
-    repository: Any, search: Search, props: Any
-) -> None:
+async def test_identity_survives_moves_and_new_commits_and_tells_secrets_apart(repository: Any, search: Search, props: Any) -> None:
     first, _ = await search(repository, repository.commit({"key.py": f"KEY = '{props.aws_key()}'\n"}))
     moved, _ = await search(repository, repository.commit({"key.py": f"\n\n# moved\nKEY = '{props.aws_key()}'\n"}))
     other, _ = await search(repository, repository.commit({"key.py": f"KEY = '{props.aws_key('two')}'\n"}))
@@ -136,7 +134,9 @@ async def test_a_folder_that_is_no_repository_fails_although_gitleaks_ends_with_
     assert area.engines[0].exit_code == 0, "the trap is still there: the guard is what fails it"
 
 
-async def test_a_shallow_history_is_only_partly_read(repository: Any, gitleaks: Program, job: Any, props: Any, tmp_path: Path) -> None:
+async def test_a_shallow_history_is_only_partly_read(
+    repository: Any, gitleaks: Program, job: Any, props: Any, tmp_path: Path
+) -> None:
     repository.commit({"a.py": "a = 1\n"})
     tip = repository.commit({"b.py": "b = 1\n"})
     shallow = tmp_path / "shallow"

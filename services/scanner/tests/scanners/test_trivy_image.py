@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from scanner import data
-from scanner.data.bundles import adopt, preparing
 from scanner.data.building import build
+from scanner.data.bundles import adopt, preparing
 from scanner.domain.evidence import AreaScan
 from scanner.scanners import trivy_image as engine
 from scanner.scanners.program import Program
@@ -86,7 +86,7 @@ async def test_without_vulnerability_data_nothing_is_called_clean(look: Any, pro
 
 
 async def test_data_that_knows_nothing_of_these_packages_is_no_data(look: Any, props: Any, tmp_path: Path) -> None:
-    other = {"etc/os-release": 'ID=alpine\nVERSION_ID=3.20.1\n', "lib/apk/db/installed": "P:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT\n\n"}
+    other = {"etc/os-release": "ID=alpine\nVERSION_ID=3.20.1\n", "lib/apk/db/installed": "P:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT\n\n"}
     found = await look(other, bundle=data.sample(tmp_path))
     assert found[Area.IMAGE].state == ScanState.NO_DATA and "knows nothing of alpine 3.20.1" in found[Area.IMAGE].reason
     assert found[Area.SCA].state == ScanState.COMPLETED
@@ -127,7 +127,9 @@ async def test_what_an_upper_layer_takes_away_is_gone(look: Any, props: Any, tmp
 
 async def test_the_configuration_of_the_image_is_looked_at_and_its_values_hidden(look: Any) -> None:
     value = "".join(["s3cr", "3t-v", "alue"])
-    found = await look({"app": "x"}, environment=(f"SHOP_TOKEN={value}", "SHOP_TOKEN_FILE=/run/secrets/token", "PATH=/bin"), user="")
+    found = await look(
+        {"app": "x"}, environment=(f"SHOP_TOKEN={value}", "SHOP_TOKEN_FILE=/run/secrets/token", "PATH=/bin"), user=""
+    )
     rules = {finding.rule: finding for finding in found[Area.IMAGE].findings}
     assert set(rules) == {"kiops.image.secret-in-environment", "kiops.image.root-user"}
     assert "SHOP_TOKEN" in rules["kiops.image.secret-in-environment"].title and value not in repr(found)

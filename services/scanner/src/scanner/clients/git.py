@@ -139,7 +139,7 @@ class Git:
         kind = ["--object-format=sha256"] if len(commit) == 64 else []
         await git("init", "--quiet", "--bare", "--template=", *kind, str(repository))
         # Every file is compared as text, whatever the repository's own attributes say.
-        (repository / "info").mkdir(exist_ok=True)
+        (repository / "info").mkdir(parents=True, exist_ok=True)
         (repository / "info" / "attributes").write_text("* diff -filter -textconv\n")
         inside = f"--git-dir={repository}"
         one = await git(

@@ -78,7 +78,9 @@ def report_of(area: AreaScan, about: dict[str, Any], sbom: str | None) -> bytes:
 
 def _whole(finding: Finding) -> dict[str, Any]:
     hidden = ("secret", "matched", "scope", "area", "weakness")
-    values = {name: value for name, value in vars(finding).items() if name not in hidden}
+    values = {
+        name: clean(value, 4000) if type(value) is str else value for name, value in vars(finding).items() if name not in hidden
+    }
     return values | {"weakness": finding.weakness, "code": [[number, clean(text, 300)] for number, text in finding.code]}
 
 

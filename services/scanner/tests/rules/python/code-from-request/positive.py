@@ -1,6 +1,5 @@
 """A calculator for prices with a formula that the caller chooses."""
 
-
 from fastapi import FastAPI, HTTPException
 
 app = FastAPI()
