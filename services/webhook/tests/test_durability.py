@@ -103,8 +103,8 @@ async def test_a_delivery_is_accepted_within_a_few_milliseconds(
     middle = statistics.median(took[10:])
     record_property("accept_p50_ms", round(middle, 1))
     print(f"accepted p50 {middle:.1f} ms, worst {max(took[10:]):.1f} ms")
-    # Generous, because the machine is shared; the print shows the figure itself.
-    assert middle < 50
+    # The machine is shared, so the quickest is judged: a constant wait (a delayed ACK is 40 ms) would show in it too.
+    assert min(took) < 35
 
 
 async def test_what_was_acknowledged_outlives_a_kill(shop: tuple[Path, str, str], nats: NatsServer) -> None:

@@ -138,7 +138,7 @@ async def test_the_secret_is_sealed_in_the_table_and_in_no_message(props: Props)
     assert all(props.secret not in message.model_dump_json() for message in await props.sent())
 
 
-async def test_the_default_rule_follows_the_branch_until_a_person_set_it(props: Props) -> None:
+async def test_a_rule_that_names_just_the_branch_follows_it(props: Props) -> None:
     fact = {"name_": "shop", "repository_url": "https://git.example.org/shop.git"}
     await props.hear(gateway.ServiceChanged(**MAIN, **fact, branch="trunk"))
     assert (await props.sent(RuleChanged))[-1].branches == ["trunk"]

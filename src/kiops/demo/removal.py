@@ -21,13 +21,12 @@ def remove_demo(root: Path) -> Iterator[str]:
     """Yields what was removed, in lines a person reads."""
     engine = Engine()
     service = _service(root)
-    if folder.is_taken(root) and (state := folder.read_state(root)):
-        found = asyncio.run(_delete(str(state["url"]), folder.token(root)))
-        service = found or service
-        if found:
-            yield f"{SERVICE} left the catalogue"
-            _wait_for_containers(engine, found)
-    elif service:
+    found = _take_out(root)
+    service = found or service
+    if found:
+        yield f"{SERVICE} left the catalogue"
+        _wait_for_containers(engine, found)
+    elif found is None and service:
         yield f"KIOPS does not run: {SERVICE} stays in its catalogue, without anything that runs"
     if service:
         try:
@@ -46,6 +45,19 @@ def _service(root: Path) -> str:
         return str(json.loads((root / "demo" / "state.json").read_text())["service"])
     except (OSError, ValueError, KeyError):
         return ""
+
+
+def _take_out(root: Path) -> str | None:
+    """Delete the service through the API: its id, "" when there was none, None when nobody answers."""
+    import httpx
+
+    state, token = folder.read_state(root), folder.token(root)
+    if not state or not token:
+        return None
+    try:
+        return asyncio.run(_delete(str(state["url"]), token))
+    except httpx.TransportError:
+        return None
 
 
 async def _delete(url: str, token: str) -> str:

@@ -101,4 +101,5 @@ def gate(decision: dict[str, Any]) -> tuple[str, list[str]]:
     if decision["verdict"] != "block":
         return decision["sentence"], []
     ways = body.get("ways") or [reason["pass_by"] for reason in blocking if reason["pass_by"]]
-    return decision["sentence"], [f"To pass: {way[:1].lower()}{way[1:]}." for way in ways[:1]]
+    why = "; ".join(f"{reason['rule']}, {reason['text']}" for reason in blocking[:2])
+    return f"blocked: {why}" if why else decision["sentence"], [f"To pass: {way[:1].lower()}{way[1:]}." for way in ways[:1]]

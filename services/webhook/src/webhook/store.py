@@ -29,7 +29,6 @@ class Service:
     context: str
     sample: bool
     rule: Rule
-    rule_by_person: bool
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ _SERVICE = sa.select(
     rules.c.tags,
     rules.c.environments,
     rules.c.supersede,
-    rules.c.by_person,
 ).join_from(services, rules)
 
 
@@ -76,7 +74,6 @@ def _service(row: Mapping[str, Any]) -> Service:
         context=row["context"],
         sample=row["sample"],
         rule=Rule(tuple(row["branches"]), tuple(row["tags"]), tuple(row["environments"]), row["supersede"]),
-        rule_by_person=row["by_person"],
     )
 
 
@@ -97,7 +94,7 @@ async def put_service(tx: Tx, organisation: str, service_id: str, values: Mappin
     await tx.upsert(services, row, key=["id"])
 
 
-async def put_rule(tx: Tx, organisation: str, service_id: str, rule: Rule, *, by_person: bool) -> None:
+async def put_rule(tx: Tx, organisation: str, service_id: str, rule: Rule) -> None:
     await tx.upsert(
         rules,
         {
@@ -107,7 +104,6 @@ async def put_rule(tx: Tx, organisation: str, service_id: str, rule: Rule, *, by
             "tags": list(rule.tags),
             "environments": list(rule.environments),
             "supersede": rule.supersede,
-            "by_person": by_person,
         },
         key=["service_id"],
     )

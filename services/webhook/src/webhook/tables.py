@@ -24,7 +24,7 @@ services = sa.Table(
     sa.Column("deleted_at_ms", sa.BigInteger, nullable=True),
 )
 
-# One row per service. `by_person` says that somebody set it, so that a changed default branch leaves it alone.
+# One row per service.
 rules = sa.Table(
     "rules",
     metadata,
@@ -34,7 +34,6 @@ rules = sa.Table(
     sa.Column("tags", sa.JSON, nullable=False),
     sa.Column("environments", sa.JSON, nullable=False),
     sa.Column("supersede", sa.Boolean, nullable=False),
-    sa.Column("by_person", sa.Boolean, nullable=False),
 )
 
 endpoints = sa.Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.clock import Clock
 from shared.database import Tx
@@ -42,8 +42,8 @@ class Catalogue:
         self._clock, self._keys, self._runs = clock, keys, runs
 
     async def keep_service(self, tx: Tx, entry: ServiceEntry) -> None:
-        """A service was registered or changed. A new one gets its endpoint and the rule "the service's branch"; the rule
-        follows a changed branch until a person set it."""
+        """A service was registered or changed. A new one gets its endpoint and the rule "the service's branch"; a rule
+        that names just this branch follows when it changes."""
         known = await store.service(tx, entry.organisation, entry.id)
         await store.put_service(
             tx,
@@ -61,10 +61,9 @@ class Catalogue:
         )
         if known is None:
             await self._make_endpoint(tx, entry, "Default", "generic")
-            await self._keep_rule(tx, entry, Rule(branches=(entry.branch,)), by_person=False)
-        elif not known.rule_by_person and known.branch != entry.branch:
-            rule = Rule((entry.branch,), known.rule.tags, known.rule.environments, known.rule.supersede)
-            await self._keep_rule(tx, entry, rule, by_person=False)
+            await self._keep_rule(tx, entry, Rule(branches=(entry.branch,)))
+        elif known.branch != entry.branch and known.rule.branches == (known.branch,):
+            await self._keep_rule(tx, entry, replace(known.rule, branches=(entry.branch,)))
 
     async def _make_endpoint(self, tx: Tx, entry: ServiceEntry, label: str, provider: str) -> None:
         endpoint = ids.new("ep")
@@ -93,8 +92,8 @@ class Catalogue:
             )
         )
 
-    async def _keep_rule(self, tx: Tx, entry: ServiceEntry | store.Service, rule: Rule, *, by_person: bool) -> None:
-        await store.put_rule(tx, entry.organisation, entry.id, rule, by_person=by_person)
+    async def _keep_rule(self, tx: Tx, entry: ServiceEntry | store.Service, rule: Rule) -> None:
+        await store.put_rule(tx, entry.organisation, entry.id, rule)
         await tx.put(
             RuleChanged(
                 organisation=entry.organisation,
@@ -120,4 +119,4 @@ class Catalogue:
             if wrong := wrong_pattern(patterns):
                 raise RunRefused("rule.pattern_wrong", wrong, "Patterns are globs over whole names: main, release/*, v*.")
         environments = tuple(dict.fromkeys(rule.environments))
-        await self._keep_rule(tx, service, Rule(rule.branches, rule.tags, environments, rule.supersede), by_person=True)
+        await self._keep_rule(tx, service, replace(rule, environments=environments))

@@ -35,7 +35,6 @@ def upgrade() -> None:
         sa.Column("tags", sa.JSON, nullable=False),
         sa.Column("environments", sa.JSON, nullable=False),
         sa.Column("supersede", sa.Boolean, nullable=False),
-        sa.Column("by_person", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("service_id", name="pk_rules"),
         sa.ForeignKeyConstraint(["service_id"], ["services.id"], name="fk_rules_service_id_services"),
     )
