@@ -41,7 +41,7 @@ def signed_in(browser: Any, world: Any) -> dict[str, Any]:
     return state
 
 
-def context(browser: Any, state: dict[str, Any] | None, *, theme: str = "light", width: int = 1440, height: int = 900) -> Any:
+def context(browser: Any, state: dict[str, Any] | None, *, theme: str = "light", width: int = 1440, height: int = 900, script: bool = True) -> Any:
     """A window in a theme. Nothing moves, so that two looks at a page are the same."""
     made = browser.new_context(
         storage_state=state,
@@ -49,10 +49,11 @@ def context(browser: Any, state: dict[str, Any] | None, *, theme: str = "light",
         reduced_motion="reduce",
         viewport={"width": width, "height": height},
         has_touch=width < 820,
+        java_script_enabled=script,
         locale="en-GB",
         timezone_id="Europe/Berlin",
     )
-    made.set_default_timeout(10_000)
+    made.set_default_timeout(15_000)
     return made
 
 

@@ -343,6 +343,7 @@ async def others(story: Story, harbour: Harbour) -> None:
     run = await story.push(search, "Raise the ranking model to 4", story.ago(seconds=40), author="Mira Osei")
     await story.scan(run, ("sast",), run.at + 60, 9_000)
     harbour.live_build, harbour.live_service = await story.build(run, stay=True), "catalogue-search"
+    story.run_building = run.fields() | {"build": harbour.live_build, "commit": run.commit}  # type: ignore[attr-defined]
 
     refunds = await story.service("refunds-worker", "https://gitea.harbour.example/core/payments.git", story.ago(days=30))
     harbour.services["refunds-worker"] = refunds
@@ -378,7 +379,8 @@ async def others(story: Story, harbour: Harbour) -> None:
         "pass",
         sentence=f"notifier at {run.commit[:7]} may go to production: nothing stands against it",
     )
-    await story.deploy(run, "production", "production", request, run.at + 9_500, stop_at=2)
+    release = await story.deploy(run, "production", "production", request, run.at + 9_500, stop_at=2)
+    story.run_moving = story.release_fields(run, "production", request, release, 2)  # type: ignore[attr-defined]
 
     harbour.services["ledger"] = await story.service(
         "ledger",

@@ -419,6 +419,11 @@ class Story:
             "commit": run.commit,
         }
 
+    def release_fields(self, run: Run, environment: str, request: str, release: str, number: int) -> dict[str, Any]:
+        """What every fact about this release carries."""
+        more = {"release": release, "release_number": number, "runtime": "local", "version": run.version}
+        return self._deploy(run, environment, "production", request) | more
+
     async def request(
         self, run: Run, environment: str, kind: str, at: int, *, cause: str = "build", back_to: str | None = None
     ) -> str:

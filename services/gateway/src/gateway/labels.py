@@ -215,8 +215,8 @@ def run_state(run: Any) -> State:
             if run.trigger == "rollback":
                 return State("back", "Rolled back")
             if run.deployed_at_ms:
-                return State("warn", "Deployed with warnings") if warned else State("ok", "Deployed")
-            return State("warn", "Passed with warnings") if warned else State("ok", "Passed")
+                return State("warn", "Deployed, warned") if warned else State("ok", "Deployed")
+            return State("warn", "Passed, warned") if warned else State("ok", "Passed")
         case "failed":
             return State("bad", _FAILED_AT.get(run.ended_step or "", "Failed"))
         case "blocked":

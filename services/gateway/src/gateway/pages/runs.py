@@ -56,7 +56,7 @@ async def detail(tx: Any, run: Any, service: str, shown: RunRow, now_ms: int, li
     line = await journey.of_run(tx, run, now_ms)
     picture = timeline.draw(run, line, steps)
     say, because = timeline.told(run, line, picture, shown.state)
-    failed = next((s for s in steps if s.state in ("failed", "blocked")), None)
+    failed = next((s for s in steps if s.state in ("failed", "blocked") and s.step == run.ended_step), None)
     bad = run.state in ("failed", "blocked")
     scans = await pages_findings.areas(tx, run.id)
     build = await store.build_numbered(tx, run.service_id, run.number)

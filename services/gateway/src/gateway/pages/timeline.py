@@ -46,7 +46,7 @@ def draw(run: Any, line: Timeline, steps: Sequence[Any]) -> drawn.Timeline:
     shown = [s for s in line.segments if s.kind == "work" or s.took_ms >= least]
     joins = _joins(shown, scale)
     several = len({s.environment for s in shown if s.environment and s.kind == "work"}) > 1
-    enough = line.compared_with >= ENOUGH
+    enough = line.compared_with >= ENOUGH and run.state not in ("failed", "blocked", "cancelled", "superseded")
     rows = [_row(s, scale, joins.get(i, ()), several, enough, bool(run.deployed_at_ms)) for i, s in enumerate(shown)]
     rows += [_unreached(step, run) for step in steps if step.started_at_ms is None]
     return drawn.Timeline(tuple(rows), axis(scale.span), *_total(run, line), line.compared_with if enough else 0)
@@ -155,7 +155,7 @@ def _total(run: Any, line: Timeline) -> tuple[str, str, str, str]:
     over = run.finished_at_ms is not None
     label = f"{begin} to deployed" if run.deployed_at_ms else f"{begin} to end" if over else "So far"
     spent, normal = _road(line)
-    if normal is None or line.compared_with < ENOUGH or not (over or run.deployed_at_ms):
+    if normal is None or line.compared_with < ENOUGH or run.state != "success":
         return label, text.took(spent), "", ""
     return label, text.took(spent), text.more(spent - normal), tone_of(spent - normal, normal)
 

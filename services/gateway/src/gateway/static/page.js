@@ -107,8 +107,6 @@
     const link = event.target.closest?.("a[href][hx-get]");
     if (link) location.href = link.href; // the whole page tells what is wrong
   });
-  // A part asked for by hand says where it is, so that its address can be shared.
-  addEventListener("popstate", () => location.reload());
 
   // ---- the live dot ------------------------------------------------------------------------------------------------
   const live = (on) => {
