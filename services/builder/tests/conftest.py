@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import http.server
 import json
 import os
 import secrets
 import subprocess
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -104,6 +107,51 @@ class Sleeper:
 @pytest.fixture
 def sleeper() -> Sleeper:
     return Sleeper()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves a bare repository over the dumb protocol, to those who know the password."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, password: str) -> None:
+        super().__init__(("127.0.0.1", 0), self._handler(folder))
+        self.password, self.folder, self.status = password, folder, 0
+
+    @staticmethod
+    def _handler(folder: Path) -> type[http.server.SimpleHTTPRequestHandler]:
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *given: object) -> None:
+                super().__init__(*given, directory=str(folder))  # type: ignore[arg-type]
+
+            def do_GET(self) -> None:
+                server: Server = self.server  # type: ignore[assignment]
+                expected = "Basic " + base64.b64encode(f"git:{server.password}".encode()).decode()
+                if server.status:
+                    self.send_error(server.status)
+                elif self.headers.get("Authorization") != expected:
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", 'Basic realm="git"')
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                else:
+                    super().do_GET()
+
+            def log_message(self, *given: object) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "data" / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Server(folder, secrets.token_hex(12))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 class Road:

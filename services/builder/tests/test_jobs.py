@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import time
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from builder import tables
+from builder.clients.buildkit import BuildKit
+from builder.domain.plan import BuildPlan
 from shared.facts.webhook import RunCancelled, RunSuperseded
 from shared.queries.builder import AskImageExists
 
@@ -167,6 +170,47 @@ async def test_a_stopped_builder_does_the_build_again_with_a_newer_token(
         await r.tell(RunCancelled(organisation="main", service="svc_shop", run=run, number=1, by="Ada"))
         assert (await r.over(run)).name == "build.cancelled"
         await sleeper.gone()
+
+
+async def test_a_new_attempt_removes_what_the_older_one_left(
+    road: Any, repository: Any, busybox: Path, sleeper: Any, docker_engine: Any, tmp_path: Path
+) -> None:
+    """An image of the older token (the builder died between building and telling) goes; the new attempt's stays."""
+    commit = repository.commit("Sleep", Dockerfile=BASE + "ARG FAST\n" + sleeper.line, busybox=busybox)
+    async with road() as r:
+        run = await r.push(commit)
+        started = await r.until(run, "build.started")
+        await sleeper.running()
+    engine = BuildKit(Path(docker_engine.socket))
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left" / "Dockerfile").write_text("FROM scratch\nLABEL left=over\n")
+    labels = {"org.kiops.job": started.build, "org.kiops.token": "1", "org.kiops.service": "svc_shop"}
+    *_, left = [event async for event in engine.build(BuildPlan(tmp_path / "left", tmp_path, labels=labels))]
+    async with road() as r:
+        await sleeper.running()
+        assert (await r.until(run, "build.started")).attempt == 2
+        assert not await engine.exists(left.image_id)
+        await r.tell(RunCancelled(organisation="main", service="svc_shop", run=run, number=1, by="Ada"))
+        assert any("left over from an earlier try" in line for line in await r.log(await r.over(run)))
+
+
+async def test_a_secret_is_in_no_log_and_no_fact(
+    road: Any, repository: Any, busybox: Path, git_server: Any, run_line: RunLine
+) -> None:
+    """The credential stands in the address and, by somebody's mistake, in what a step prints and fails with."""
+    secret = git_server.password
+    encoded = base64.b64encode(f"x{secret}y".encode()).decode()
+    line = run_line(f"echo plain {secret}; echo base64 {encoded}; echo {secret} >&2; exit 3")
+    commit = repository.commit(f"Use {secret}", Dockerfile=BASE + line, busybox=busybox)
+    repository.git("update-server-info", cwd=repository.bare)
+    async with road() as r:
+        url = f"http://git:{secret}@127.0.0.1:{git_server.server_port}/shop.git"
+        failed = await r.over(await r.push(commit, repository_url=url))
+        assert failed.code == "build.step_failed"
+        log = await r.log(failed)
+        assert any(text.startswith("plain •••") for text in log)
+        everything = "\n".join([*log, *(fact.model_dump_json() for fact, _ in r.heard)])
+        assert secret not in everything and encoded[4:-4] not in everything
 
 
 async def test_a_push_starts_its_first_process_at_once(road: Any, repository: Any, busybox: Path) -> None:

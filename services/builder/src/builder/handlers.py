@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared.clock import Clock
 from shared.database import Tx
@@ -95,7 +95,7 @@ class Handlers:
     async def succeed(self, tx: Tx, ticket: Ticket, built: Built, base_image: str, timing: Timing) -> None:
         """The image is in the engine's store under its name and version."""
         image = f"{image_name(ticket.request.service_name, ticket.request.service)}:{ticket.version}"
-        of_image = {
+        of_image: dict[str, Any] = {
             "image": image,
             "image_id": built.image_id,
             "digest": built.digest,
@@ -121,7 +121,7 @@ class Handlers:
 
     async def fail(self, tx: Tx, ticket: Ticket, stage: str, error: KiopsError, timing: Timing) -> None:
         """The build ended without an image."""
-        why = {"stage": str(stage), "code": error.code, "reason": error.message, "advice": error.advice}
+        why: dict[str, Any] = {"stage": str(stage), "code": error.code, "reason": error.message, "advice": error.advice}
         await self._end(tx, ticket, BuildState.FAILED, timing, **why)
         await tx.put(
             BuildFailed(**_about(ticket), **why, duration_ms=timing.duration_ms, log=timing.log, log_lines=timing.log_lines),
@@ -178,7 +178,7 @@ class Handlers:
             return ImageExists(error="engine.away", detail=error.message, advice=error.advice)
 
 
-def _about(ticket: Ticket) -> dict[str, object]:
+def _about(ticket: Ticket) -> dict[str, Any]:
     """What every fact about a build says first."""
     request = ticket.request
     return {

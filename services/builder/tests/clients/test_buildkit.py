@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -174,6 +175,34 @@ async def test_leaving_early_ends_the_steps_process(buildkit: BuildKit, plan: An
                 break
         await sleeper.running()
     await sleeper.gone()
+
+
+BUILD_IN_A_CHILD = """
+import asyncio, pathlib, sys
+from builder.clients.buildkit import BuildKit
+from builder.domain.plan import BuildPlan
+
+async def build(socket, source, scratch, job):
+    plan = BuildPlan(pathlib.Path(source), pathlib.Path(scratch), labels={"org.kiops.job": job})
+    async for event in BuildKit(pathlib.Path(socket)).build(plan):
+        pass
+
+asyncio.run(build(*sys.argv[1:]))
+"""
+
+
+async def test_a_killed_builder_leaves_no_process_and_no_image(
+    buildkit: BuildKit, plan: Any, sleeper: Any, docker_engine: Any, tmp_path: Path
+) -> None:
+    """kill -9 on the process that builds: the engine sees the connection go and ends the step."""
+    made = plan({"Dockerfile": BASE + sleeper.line})
+    words = [docker_engine.socket, str(made.source), str(made.scratch), tmp_path.name]
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", BUILD_IN_A_CHILD, *words)
+    await sleeper.running()
+    child.kill()
+    await child.wait()
+    await sleeper.gone()
+    assert await buildkit.engine.images(job=tmp_path.name) == []
 
 
 async def test_an_engine_that_is_away_is_named(tmp_path: Path, plan: Any) -> None:

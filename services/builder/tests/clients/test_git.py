@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import http.server
 import os
 import secrets
 import ssl
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +53,9 @@ async def test_a_server_that_gives_no_single_commits_gives_its_branches(reposito
     said: list[str] = []
 
     async def old_protocol(argv: list[str], **options: object) -> Finished:
-        return await run_child([argv[0], "-c", "protocol.version=0", *argv[1:]], **options)  # type: ignore[arg-type]
+        return await run_child([argv[0], "-c", "protocol.version=0", *argv[1:]], **options)
 
-    fetched = await Git(roots=[tmp_path], child=old_protocol).fetch(  # type: ignore[arg-type]
-        str(repository.bare), first, tmp_path / "job", say=said.append
-    )
+    fetched = await Git(roots=[tmp_path], child=old_protocol).fetch(str(repository.bare), first, tmp_path / "job", say=said.append)
     assert (fetched.folder / "a").read_text() == "1"
     assert any("single commits" in line for line in said)
 
@@ -109,80 +103,35 @@ def test_a_credential_in_an_address_is_taken_out_of_it() -> None:
     assert read_address("git@host:team/x.git", []).url == "ssh://git@host/team/x.git"
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves a bare repository over the dumb protocol, to those who know the password."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path, password: str) -> None:
-        super().__init__(("127.0.0.1", 0), self._handler(folder))
-        self.password, self.folder, self.status = password, folder, 0
-
-    @staticmethod
-    def _handler(folder: Path) -> type[http.server.SimpleHTTPRequestHandler]:
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            def __init__(self, *given: object) -> None:
-                super().__init__(*given, directory=str(folder))  # type: ignore[arg-type]
-
-            def do_GET(self) -> None:
-                server: Server = self.server  # type: ignore[assignment]
-                expected = "Basic " + base64.b64encode(f"git:{server.password}".encode()).decode()
-                if server.status:
-                    self.send_error(server.status)
-                elif self.headers.get("Authorization") != expected:
-                    self.send_response(401)
-                    self.send_header("WWW-Authenticate", 'Basic realm="git"')
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                else:
-                    super().do_GET()
-
-            def log_message(self, *given: object) -> None:
-                pass
-
-        return Handler
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    folder = tmp_path / "data" / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
-    server = Server(folder, secrets.token_hex(12))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-async def test_a_credential_reaches_the_host_and_no_command_line(repository: Any, server: Server, tmp_path: Path) -> None:
+async def test_a_credential_reaches_the_host_and_no_command_line(repository: Any, git_server: Any, tmp_path: Path) -> None:
     commit = repository.commit("Begin", a="1")
     repository.git("update-server-info", cwd=repository.bare)
     lines: list[str] = []
 
     async def watched(argv: list[str], **options: object) -> Finished:
         lines.append(" ".join(map(str, argv)))
-        return await run_child(argv, **options)  # type: ignore[arg-type]
+        return await run_child(argv, **options)
 
     async def credential() -> Credential:
-        return Credential(password=server.password)
+        return Credential(password=git_server.password)
 
-    fetcher = Git(roots=[], protocols=["http"], child=watched)  # type: ignore[arg-type]
-    url = f"http://127.0.0.1:{server.server_port}/shop.git"
+    fetcher = Git(roots=[], protocols=["http"], child=watched)
+    url = f"http://127.0.0.1:{git_server.server_port}/shop.git"
     # The dumb protocol knows no shallow fetch, and so takes the way round by branches and tags.
     fetched = await fetcher.fetch(url, commit, tmp_path / "job", credential=credential())
     assert fetched.files == 1
-    assert server.password not in "".join(lines)
-    assert server.password not in (tmp_path / "job/git/config").read_text()
+    assert git_server.password not in "".join(lines)
+    assert git_server.password not in (tmp_path / "job/git/config").read_text()
 
 
-async def test_a_refused_credential_is_named_and_not_shown(server: Server, tmp_path: Path) -> None:
+async def test_a_refused_credential_is_named_and_not_shown(git_server: Any, tmp_path: Path) -> None:
     wrong = secrets.token_hex(12)
 
     async def credential() -> Credential:
         return Credential("ada", wrong)
 
     fetcher = Git(roots=[], protocols=["http"])
-    url = f"http://127.0.0.1:{server.server_port}/shop.git"
+    url = f"http://127.0.0.1:{git_server.server_port}/shop.git"
     with pytest.raises(SourceError) as caught:
         await fetcher.fetch(url, "a" * 40, tmp_path / "job", credential=credential())
     assert caught.value.code == "source.credential_refused"
@@ -192,27 +141,27 @@ async def test_a_refused_credential_is_named_and_not_shown(server: Server, tmp_p
     assert caught.value.code == "source.credential_refused"
 
 
-async def test_a_host_that_is_away_or_failing_is_tried_again_later(server: Server, tmp_path: Path) -> None:
+async def test_a_host_that_is_away_or_failing_is_tried_again_later(git_server: Any, tmp_path: Path) -> None:
     fetcher = Git(roots=[], protocols=["http"])
-    server.status = 502
-    for name, url in (("a", f"http://127.0.0.1:{server.server_port}/x.git"), ("b", "http://127.0.0.1:1/x.git")):
+    git_server.status = 502
+    for name, url in (("a", f"http://127.0.0.1:{git_server.server_port}/x.git"), ("b", "http://127.0.0.1:1/x.git")):
         with pytest.raises(SourceAway) as caught:
             await fetcher.fetch(url, "a" * 40, tmp_path / name)
         assert caught.value.code == "source.unreachable"
-    server.status = 404
+    git_server.status = 404
     with pytest.raises(SourceError) as missing:
-        await fetcher.fetch(f"http://127.0.0.1:{server.server_port}/x.git", "a" * 40, tmp_path / "c")
+        await fetcher.fetch(f"http://127.0.0.1:{git_server.server_port}/x.git", "a" * 40, tmp_path / "c")
     assert missing.value.code == "source.not_found"
 
 
-async def test_an_untrusted_certificate_is_named(server: Server, tmp_path: Path) -> None:
+async def test_an_untrusted_certificate_is_named(git_server: Any, tmp_path: Path) -> None:
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    git_server.socket = context.wrap_socket(git_server.socket, server_side=True)
     with pytest.raises(SourceError) as caught:
-        await Git(roots=[]).fetch(f"https://127.0.0.1:{server.server_port}/x.git", "a" * 40, tmp_path / "job")
+        await Git(roots=[]).fetch(f"https://127.0.0.1:{git_server.server_port}/x.git", "a" * 40, tmp_path / "job")
     assert caught.value.code == "source.tls"
 
 

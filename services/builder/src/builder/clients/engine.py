@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from builder.domain.build import LABEL
-from builder.errors import BuildError, EngineAway
+from builder.errors import BuildError, EngineAway, EngineCannotBuild
 
 CALL_SECONDS = 30.0
 
@@ -64,7 +64,7 @@ class Engine:
         return _decode(int(status[0]), body, f"{method} {path}")
 
     async def takeover(self, path: str, headers: Sequence[tuple[str, str]] = ()) -> socket.socket:
-        """A connection that speaks HTTP/2 from here on (`Upgrade: h2c`)."""
+        """A connection that speaks HTTP/2 from here on (`Upgrade: h2c`). Raises EngineCannotBuild when it is not offered."""
         loop = asyncio.get_running_loop()
         connection = socket.socket(socket.AF_UNIX)
         connection.setblocking(False)
@@ -82,7 +82,7 @@ class Engine:
                         raise EngineAway(str(self.path), "it closed the connection without an answer")
                     answer += byte
             if b" 101 " not in answer.split(b"\r\n", 1)[0]:
-                raise EngineAway(str(self.path), f"it does not offer {path}")
+                raise EngineCannotBuild(str(self.path))
         except TimeoutError:
             connection.close()
             raise EngineAway(str(self.path), f"no answer within {CALL_SECONDS:g} s") from None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from shared.errors import Broken
@@ -33,12 +33,8 @@ esac
 """
 
 Say = Callable[[str], None]
-
-
-class Child(Protocol):
-    """What runs git; `shared.processes.run_child` in earnest."""
-
-    def __call__(self, argv: Sequence[str | os.PathLike[str]], **options: Any) -> Awaitable[Finished]: ...
+Child = Callable[..., Awaitable[Finished]]
+"""What runs git; `shared.processes.run_child` in earnest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ protobuf are imported when the first build begins, not before.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
 import uuid
 from collections.abc import AsyncIterator
@@ -47,15 +48,19 @@ class BuildKit:
         return self._abilities
 
     async def _has_buildkit(self) -> bool:
-        from grpclib.exceptions import GRPCError, StreamTerminatedError
+        # gRPC and protobuf take a quarter of a second to import; in a thread, other services go on meanwhile.
+        await asyncio.to_thread(importlib.import_module, "builder.clients.buildkit.control")
+        from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
         from builder.clients.buildkit.control import Control
 
         control = Control(self.engine)
         try:
             return await control.workers() > 0
-        except (EngineAway, GRPCError, StreamTerminatedError, TimeoutError):
+        except EngineCannotBuild:
             return False
+        except (GRPCError, StreamTerminatedError, ProtocolError, OSError) as error:
+            raise EngineAway(str(self.engine.path), f"its BuildKit does not answer ({error})") from error
         finally:
             control.close()
 

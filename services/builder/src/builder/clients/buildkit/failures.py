@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from builder.errors import BuildError
 
@@ -37,7 +38,7 @@ def explain(message: str, step: str = "", last: Sequence[str] = (), outside: Seq
     base images. Details of the error: step, exit_code, line, last_lines, said.
     """
     said = tidy(message)
-    detail = {"said": said, "step": step, "last_lines": list(last)}
+    detail: dict[str, Any] = {"said": said, "step": step, "last_lines": list(last)}
     everything = "\n".join((said, *last))
     if found := _PARSE.search(said):
         line, why = int(found[1] or found[3]), (found[2] or found[4]).strip()
@@ -86,7 +87,7 @@ def tidy(message: str) -> str:
     return re.sub(r"/var/lib/docker/(?:tmp/)?buildkit-mount\d+", "", text)[:1000]
 
 
-def _step_failed(step: str, code: int, everything: str, last: Sequence[str], detail: dict[str, object]) -> BuildError:
+def _step_failed(step: str, code: int, everything: str, last: Sequence[str], detail: dict[str, Any]) -> BuildError:
     if code == 137 or _MEMORY.search(everything):
         return BuildError(
             "build.out_of_memory",
@@ -105,7 +106,7 @@ def _step_failed(step: str, code: int, everything: str, last: Sequence[str], det
     )
 
 
-def _base(said: str, step: str, outside: Sequence[str], detail: dict[str, object]) -> BuildError:
+def _base(said: str, step: str, outside: Sequence[str], detail: dict[str, Any]) -> BuildError:
     name = next((base for base in outside if base.split("@")[0].split(":")[0].rsplit("/", 1)[-1] in said), "")
     if not name and (found := re.search(r"(?:load metadata for|FROM) (\S+)", step)):
         name = found[1]

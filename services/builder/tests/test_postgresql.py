@@ -1,0 +1,43 @@
+"""The same builder on PostgreSQL: migrations, queue, build, retention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builder import store
+from builder.jobs import clean_up
+from shared.facts.webhook import RunCancelled
+
+from shared import ids
+
+
+@pytest.fixture
+def database_url(postgres: Any) -> Iterator[str]:
+    mark = ids.uuid7()[-8:]
+    postgres.make(f"{mark}_builder")
+    yield postgres.url.format(database=mark + "_{database}")
+    postgres.drop(f"{mark}_builder")
+
+
+async def test_builds_on_postgresql(road: Any, repository: Any, busybox: Path, sleeper: Any) -> None:
+    base = "FROM scratch\nCOPY busybox /bin/busybox\n"
+    first = repository.commit("One", Dockerfile=base, busybox=busybox)
+    second = repository.commit("Two", Dockerfile=base + sleeper.line)
+    async with road() as r:
+        database = r.builder.service.database
+        assert database.is_postgresql
+        built = [await r.over(await r.push(first, number)) for number in (1, 2)]
+        assert [fact.name for fact in built] == ["build.succeeded"] * 2
+        run = await r.push(second, 3)
+        await sleeper.running()
+        await r.tell(RunCancelled(organisation="main", service="svc_shop", run=run, number=3, by="Ada"))
+        assert (await r.over(run)).name == "build.cancelled"
+        await sleeper.gone()
+        images = r.builder.service.workers[0].run.__self__.images  # type: ignore[attr-defined]
+        assert await clean_up(database, images, r.builder.host.clock, kept=1) == [built[0].image_id]
+        assert await images.exists(built[1].image_id)
+        async with database.read() as tx:
+            assert (await store.build_of_run(tx, "run_1")).image_removed_at_ms
