@@ -71,8 +71,8 @@ def base_image(engine: Engine, *, folder: Path, pull_seconds: float = 60) -> Bas
     )
 
 
-def assemble(engine: Engine, folder: Path) -> tuple[int, int]:
-    """Make LOCAL. Returns how many packages are in it and its size in bytes. Raises CannotAssemble."""
+def assemble(engine: Engine, folder: Path, image: str = LOCAL) -> tuple[int, int]:
+    """Make the image. Returns how many packages are in it and its size in bytes. Raises CannotAssemble."""
     for program in ("apt-get", "apt-cache", "dpkg-deb"):
         if shutil.which(program) is None:
             raise CannotAssemble(f"no registry answers and {program} is not here; pull or load {OFFICIAL} by hand")
@@ -93,7 +93,7 @@ def assemble(engine: Engine, folder: Path) -> tuple[int, int]:
             raise CannotAssemble(f"the assembled base has {size >> 20} MB, which is not small; load {OFFICIAL} by hand")
         changes = ["ENV PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8", f"LABEL {LABEL}=true", 'CMD ["python3"]']
         with packed.open("rb") as archive:
-            engine.import_image(LOCAL, archive, size, changes)
+            engine.import_image(image, archive, size, changes)
         return len(debs), size
 
 
