@@ -38,7 +38,7 @@ class Live:
 
     def __init__(self, streams: int = 200) -> None:
         self._streams = streams
-        self._readers: set[asyncio.Queue[Learnt | None]] = set()
+        self._readers: set[asyncio.Queue[Learnt | bool]] = set()
         self._passed: OrderedDict[str, None] = OrderedDict()
         self._turn = asyncio.Event()
         self.up = True
@@ -62,10 +62,10 @@ class Live:
         if up != self.up:
             self.up = up
             for queue in self._readers:
-                self._offer(queue, None)
+                self._offer(queue, up)
 
     @staticmethod
-    def _offer(queue: asyncio.Queue[Learnt | None], item: Learnt | None) -> None:
+    def _offer(queue: asyncio.Queue[Learnt | bool], item: Learnt | bool) -> None:
         if queue.full():
             queue.get_nowait()
         queue.put_nowait(item)
@@ -85,7 +85,7 @@ class Live:
     def _reader(self) -> Any:
         if len(self._readers) >= self._streams:
             raise Unavailable("live.full", "Too many pages follow live events just now.", "Close some, or reload in a while.")
-        queue: asyncio.Queue[Learnt | None] = asyncio.Queue(_QUEUE)
+        queue: asyncio.Queue[Learnt | bool] = asyncio.Queue(_QUEUE)
         self._readers.add(queue)
         try:
             yield queue
@@ -110,7 +110,7 @@ class Live:
                 except TimeoutError:
                     yield "beat", {}
                     continue
-                if item is None:
-                    yield "stream-state", {"live": self.up}
+                if isinstance(item, bool):
+                    yield "stream-state", {"live": item}
                 elif item.organisation == organisation and service in ("", item.service) and run in ("", item.run):
                     yield "learnt", item.data()
