@@ -10,6 +10,7 @@ from kiops.setup import places
 
 def main() -> None:
     """Runs one command and ends with its exit code."""
+    os.environ.setdefault("HOME", str(places.user_home()))  # uv and git want to know
     os.environ["KIOPS_HOME"] = str(places.home())
     arguments = sys.argv[1:]
     if arguments[:1] == ["test"]:

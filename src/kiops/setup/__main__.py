@@ -23,6 +23,7 @@ After the first start `./kiops --help` lists every command. --no-install leaves 
 
 
 def main() -> None:
+    os.environ.setdefault("HOME", str(places.user_home()))  # uv and git want to know
     arguments = sys.argv[1:]
     command = next((a for a in arguments if not a.startswith("-")), "")
     if command == "" or "--help" in arguments or "-h" in arguments:
