@@ -57,20 +57,31 @@ class Tx:
     def _insert(self, table: sa.Table) -> Any:
         return (postgresql if self.database.is_postgresql else sqlite).insert(table)
 
+    async def _write_row(self, kind: tuple[Any, ...], make: Callable[[], Any], values: Mapping[str, Any]) -> sa.CursorResult[Any]:
+        # Building a statement costs more than running it. One that has plain values is built once and kept.
+        if any(isinstance(value, sa.ClauseElement) for value in values.values()):
+            return await self.connection.execute(make().values(**values))
+        statement = self.database.statements.get(kind)
+        if statement is None:
+            statement = self.database.statements[kind] = make()
+        return await self.connection.execute(statement, dict(values))
+
     async def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> bool:
         """Insert unless a unique value is there already. True when the row is new."""
-        statement = self._insert(table).values(**values).on_conflict_do_nothing()
-        return (await self.connection.execute(statement)).rowcount > 0
+        done = await self._write_row(("new", table), lambda: self._insert(table).on_conflict_do_nothing(), values)
+        return done.rowcount > 0
 
     async def upsert(self, table: sa.Table, values: Mapping[str, Any], key: Sequence[str]) -> None:
         """Insert, or change the row with the same key to these values."""
-        statement = self._insert(table).values(**values)
-        changes = {name: statement.excluded[name] for name in values if name not in key}
-        if changes:
-            statement = statement.on_conflict_do_update(index_elements=list(key), set_=changes)
-        else:
-            statement = statement.on_conflict_do_nothing(index_elements=list(key))
-        await self.connection.execute(statement)
+
+        def make() -> Any:
+            statement = self._insert(table)
+            changes = {name: statement.excluded[name] for name in values if name not in key}
+            if changes:
+                return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+            return statement.on_conflict_do_nothing(index_elements=list(key))
+
+        await self._write_row(("up", table, tuple(values), tuple(key)), make, values)
 
     # -- messages ----------------------------------------------------------------------------------------------------
     async def put(self, message: Message, *, correlation: str | None = None) -> str:
@@ -180,7 +191,10 @@ class Tx:
         while self._before:
             await self._before.pop(next(iter(self._before)))(self)
         if self._puts:
-            await self.connection.execute(self.database.outbox.insert(), self._puts)
+            statement = self.database.statements.get(("outbox",))
+            if statement is None:
+                statement = self.database.statements[("outbox",)] = self.database.outbox.insert()
+            await self.connection.execute(statement, self._puts)
 
 
 class Database:
@@ -195,6 +209,7 @@ class Database:
         self._lock = asyncio.Lock()
         self.outbox_wake = asyncio.Event()
         self.jobs_wake = asyncio.Event()
+        self.statements: dict[tuple[Any, ...], Any] = {}
         self.on_answers: Callable[[list[OrderAnswered]], object] = lambda answers: None
         self.jobs: Any = None
 

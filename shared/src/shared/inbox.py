@@ -56,6 +56,14 @@ class Loop:
         self.handled = 0
         self.on_batch: Callable[[list[Incoming]], object] = lambda batch: None
         self._stream = ""
+        # Asking a database twice a second whether something is parked costs more than remembering that nothing is.
+        self._may_be_parked = True
+        positions = database.metadata.tables["stream_position"]
+        self._move_statement = (
+            positions.update()
+            .where(positions.c.durable == sa.bindparam("reader"))
+            .values(position=sa.bindparam("reached", type_=sa.BigInteger))
+        )
 
     # -- life --------------------------------------------------------------------------------------------------------
     async def serve(self) -> None:
@@ -115,6 +123,7 @@ class Loop:
                 "Restore the stream.",
             )
         self._stream = created
+        self._may_be_parked = True  # by the instance that read before us
         # A durable that is gone is shown, not made again: only the bootstrap makes them.
         await self.bus.api_call(f"CONSUMER.RESET.{EVENTS}.{self.service}", {"seq": self.position + 1})
         self.bound, self.trouble = True, ""
@@ -262,8 +271,7 @@ class Loop:
 
     async def _move(self, tx: Tx, sequence: int) -> None:
         await self.lease.check(tx)
-        positions = tx.database.metadata.tables["stream_position"]
-        await tx.execute(positions.update().where(positions.c.durable == self.service).values(position=sequence))
+        await tx.execute(self._move_statement, {"reader": self.service, "reached": sequence})
         if sequence // 10_000 != self.position // 10_000:
             inbox = tx.database.metadata.tables["inbox"]
             await tx.execute(inbox.delete().where(inbox.c.position < sequence - KEEP_IDS))
@@ -292,6 +300,7 @@ class Loop:
 
     async def _park(self, tx: Tx, table: str, incoming: Incoming, key: str, *, attempts: int, code: str, error: str) -> None:
         envelope = incoming.envelope
+        self._may_be_parked = True
         await tx.upsert(
             tx.database.metadata.tables[table],
             {
@@ -312,15 +321,21 @@ class Loop:
         )
 
     async def _key_waits(self, tx: Tx, key: str, sequence: int) -> bool:
+        if not self._may_be_parked:
+            return False
         parked = tx.database.metadata.tables["parked"]
         found = await tx.scalar(sa.select(sa.func.count()).where(parked.c.key == key, parked.c.position < sequence))
         return bool(found)
 
     async def run_parked(self) -> int:
         """Try the parked messages whose time has come, oldest of each key first. Returns how many were settled."""
+        if not self._may_be_parked or (self.database.is_postgresql and not self.lease.token):
+            return 0
         parked = self.database.metadata.tables["parked"]
         earlier = parked.alias("earlier")
+        self._may_be_parked = False
         async with self.database.read() as tx:
+            self._may_be_parked = self._may_be_parked or bool(await tx.scalar(sa.select(sa.func.count()).select_from(parked)))
             rows = await tx.all(
                 sa.select(parked)
                 .where(
@@ -369,6 +384,7 @@ class Loop:
                 return False
             await tx.execute(tables["dead_letter"].delete().where(tables["dead_letter"].c.id == letter))
             await tx.upsert(tables["parked"], {**row._mapping, "attempts": 0, "due_at_ms": 0}, ["id"])
+            self._may_be_parked = True
         return True
 
     async def counts(self) -> dict[str, int]:

@@ -181,6 +181,7 @@ class Jobs:
     instance: str = field(default_factory=lambda: ids.uuid7())
     _running: dict[str, tuple[Job, asyncio.Task[None]]] = field(default_factory=dict)
     _stopping: bool = False
+    _statements: dict[tuple[str, bool], Any] = field(default_factory=dict)
 
     @property
     def table(self) -> sa.Table:
@@ -243,7 +244,8 @@ class Jobs:
         for worker in self.workers:
             room = self._has_room(worker)
             async with self.database.read() as tx:
-                waiting = await tx.one(self._candidates(worker, await self.database.now_ms(tx), room))
+                now = await self.database.now_ms(tx)
+                waiting = await tx.one(self._candidates(worker, room), self._given(now))
             if waiting is None:
                 continue
             if job := await self._claim(worker, room):
@@ -252,12 +254,21 @@ class Jobs:
                 any_claimed = True
         return any_claimed
 
-    def _candidates(self, worker: Worker, now_ms: int, room: bool) -> sa.Select[Any]:
+    def _given(self, now_ms: int) -> dict[str, Any]:
+        """What the kept statement of `_candidates` is run with."""
+        return {"now_ms": now_ms, "here": list(self._running) or [""]}
+
+    def _candidates(self, worker: Worker, room: bool) -> sa.Select[Any]:
+        """The next job that this worker may take. Built once: building a statement costs more than running it."""
+        kept = self._statements.get((worker.kind, room))
+        if kept is not None:
+            return kept
         table = self.table
+        now_ms = sa.bindparam("now_ms", type_=sa.BigInteger)
         withdrawn = sa.and_(table.c.state == "queued", table.c.cancel != "")
         free = sa.or_(
             sa.and_(table.c.state == "queued", sa.or_(table.c.not_before_ms <= now_ms, table.c.cancel != "")),
-            sa.and_(table.c.state == "running", table.c.lease_until_ms < now_ms, ~table.c.id.in_(list(self._running))),
+            sa.and_(table.c.state == "running", table.c.lease_until_ms < now_ms, ~table.c.id.in_(sa.bindparam("here", expanding=True))),
         )
         query = sa.select(table).where(table.c.kind == worker.kind, table.c.state != "ended", free)
         if not room:
@@ -272,16 +283,17 @@ class Jobs:
                 before.c.number < table.c.number,
             )
             query = query.where(sa.or_(withdrawn, ~ahead))
-        return query.order_by(table.c.number).limit(1)
+        kept = self._statements[worker.kind, room] = query.order_by(table.c.number).limit(1)
+        return kept
 
     async def _claim(self, worker: Worker, room: bool) -> Job | None:
         table = self.table
         async with self.database.write() as tx:
             now = await self.database.now_ms(tx)
-            query = self._candidates(worker, now, room)
+            query = self._candidates(worker, room)
             if self.database.is_postgresql:
                 query = query.with_for_update(skip_locked=True, of=table)
-            row = await tx.one(query)
+            row = await tx.one(query, self._given(now))
             if row is None:
                 return None
             crashed = 1 if row.state == "running" else 0

@@ -31,6 +31,8 @@ class Relay:
     def __init__(self, database: Database, bus: Bus, lease: Lease) -> None:
         self.database, self.bus, self.lease = database, bus, lease
         self.log = logging.get(database.name)
+        outbox = database.outbox
+        self._waiting = sa.select(outbox).where(outbox.c.sent.is_(False)).order_by(outbox.c.position).limit(BATCH)
 
     async def serve(self) -> None:
         swept = 0.0
@@ -61,9 +63,8 @@ class Relay:
             return await tx.scalar(sa.select(sa.func.count()).where(outbox.c.sent.is_(False))) or 0
 
     async def _unsent(self) -> Sequence[sa.Row[Any]]:
-        outbox = self.database.outbox
         async with self.database.read() as tx:
-            return await tx.all(sa.select(outbox).where(outbox.c.sent.is_(False)).order_by(outbox.c.position).limit(BATCH))
+            return await tx.all(self._waiting)
 
     async def _publish(self, rows: Sequence[sa.Row[Any]]) -> None:
         if len(rows) == 1 or not await self._publish_batch(rows):
