@@ -116,6 +116,7 @@ def _use_engine() -> None:
     if found is not None and found.socket != engine.SYSTEM_SOCKET:
         os.environ.setdefault("DOCKER_HOST", f"unix://{found.socket}")
         os.environ.setdefault("OPERATOR_PROXY_ENGINE_SOCKET", found.socket)
+        os.environ.setdefault("BUILDER_ENGINE_SOCKET", found.socket)
 
 
 def _serve(
