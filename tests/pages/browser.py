@@ -41,7 +41,9 @@ def signed_in(browser: Any, world: Any) -> dict[str, Any]:
     return state
 
 
-def context(browser: Any, state: dict[str, Any] | None, *, theme: str = "light", width: int = 1440, height: int = 900, script: bool = True) -> Any:
+def context(
+    browser: Any, state: dict[str, Any] | None, *, theme: str = "light", width: int = 1440, height: int = 900, script: bool = True
+) -> Any:
     """A window in a theme. Nothing moves, so that two looks at a page are the same."""
     made = browser.new_context(
         storage_state=state,

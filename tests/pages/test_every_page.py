@@ -58,17 +58,19 @@ def test_a_page(name: str, world: World, window: Callable[..., Any], axe: str) -
 def test_an_error_of_ours_is_a_page(world: World, window: Callable[..., Any], axe: str) -> None:
     """The read model is away: the page says what goes on anyway, with a code, and a way to try again."""
 
-    async def break_it() -> Any:
-        database = world.platform.services["gateway"].service.loop_database
-        kept = database._reader.connect
+    database = world.platform.services["gateway"].service.loop_database
+    reader = database._reader
 
-        def refuse() -> Any:
+    class Away:
+        """An engine whose disk does not answer."""
+
+        def connect(self) -> Any:
             raise OSError("the disk does not answer")
 
-        database._reader.connect = refuse
-        return lambda: setattr(database._reader, "connect", kept)
+    async def swap(engine: Any) -> None:
+        database._reader = engine
 
-    mend = world.do(break_it())
+    world.do(swap(Away()))
     try:
         page = window("/services/shop-api/runs", known=("503",))
         assert "cannot be shown just now" in page.locator("h1").inner_text()
@@ -76,7 +78,7 @@ def test_an_error_of_ours_is_a_page(world: World, window: Callable[..., Any], ax
         page.evaluate(axe)
         assert violations(page) == []
     finally:
-        mend()
+        world.do(swap(reader))
     page.get_by_role("link", name="Try again").click()
     page.wait_for_selector("table.fold-runs")
 

@@ -332,5 +332,3 @@ def test_nothing_is_fetched_from_elsewhere(world: World, window: Window) -> None
     for address in ("/services", "/services/shop-api/runs/28", "/services/refunds-worker/builds/2"):
         page.goto(world.url + address)
     assert asked and all(url.startswith((world.url, "data:")) for url in asked), asked
-
-
