@@ -2,8 +2,8 @@
 
     python -m benchmarks.push_to_process [--pushes 100]
 
-Real: nats-server, all seven services on SQLite, HTTP on loopback, signed deliveries, a child process. The child is bash, which writes the
-time it began to run; Git, BuildKit and the scan engines do nothing here. Accepted is when the sender has read the 202. The floor is
+Real: nats-server, the services on SQLite, HTTP on loopback, signed deliveries, a child process. The child is bash, which writes
+the time it began to run; Git, BuildKit and the scan engines do nothing here. Accepted is when the sender has read the 202. The floor is
 `run_child` of the same program by itself in the same process. Wall clock on one machine, microseconds (bash's EPOCHREALTIME).
 """
 
@@ -23,14 +23,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-
-from shared import logging
 from shared.bootstrap import bootstrap
 from shared.bus import SERVICES
 from shared.processes import run_child
 from shared.runtime import running, serve_http
 from shared.settings import PlatformSettings
 from shared.testing.nats import NatsServer, free_port
+
+from shared import logging
 from tests.processes import stand_ins
 
 SCRIPT = 'echo "$1 $EPOCHREALTIME" >> "$2"'

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-
 from shared.facts.builder import BuildSucceeded
 from shared.processes import leftovers
 
@@ -47,7 +46,7 @@ async def test_two_services_exchange_facts(platform, tmp_path):
 
 
 async def test_a_message_that_breaks_waits_with_its_key_and_nothing_else_does(platform, tmp_path):
-    """The first tries of one push break (in its batch, alone, and once more): later ones of its service queue behind it, other services go on."""
+    """The first tries of one push break (in its batch, alone, once more): later ones of its key queue, others go on."""
     broken = toys.push(1, "svc_a").run
     async with platform({"webhook": toys.webhook, "builder": toys.builder_wire(tmp_path / "s", {broken: 3})}) as p:
         webhook, builder = (p.services[name].service.database for name in ("webhook", "builder"))
@@ -169,7 +168,10 @@ async def test_a_taken_over_attempt_writes_nothing(platform, tmp_path):
         assert await toys.effects(webhook.service.database) == []
         outbox = builder.service.database.outbox
         async with builder.service.database.read() as tx:
-            assert await tx.scalar(sa.select(sa.func.count()).where(outbox.c.headers["ce-type"].as_string() == BuildSucceeded.type())) == 0
+            assert (
+                await tx.scalar(sa.select(sa.func.count()).where(outbox.c.headers["ce-type"].as_string() == BuildSucceeded.type()))
+                == 0
+            )
 
 
 async def test_a_position_of_another_stream_is_told_not_read(platform, nats, tmp_path):

@@ -8,13 +8,13 @@ import time
 
 import pytest
 from pydantic import Field, SecretStr
-
-from shared import ids
 from shared.errors import Broken, Rejected
 from shared.objects import ObjectStore
 from shared.processes import ChildTimeout, Mark, leftovers, run_child, sweep
 from shared.sealing import KeyPair, public_key, publish_key, seal
 from shared.settings import PlatformSettings, ServiceSettings
+
+from shared import ids
 
 
 def test_ids_are_ordered_and_unlike() -> None:
@@ -124,9 +124,7 @@ async def test_leftovers_of_an_earlier_instance_are_found_and_ended(tmp_path) ->
     class Mine(Job):
         mark = Mark(str(tmp_path), "builder", "new")
 
-    tasks = [
-        asyncio.create_task(run_child(["/bin/sleep", "30"], job=job, timeout_seconds=40)) for job in (Ours(), Mine())
-    ]
+    tasks = [asyncio.create_task(run_child(["/bin/sleep", "30"], job=job, timeout_seconds=40)) for job in (Ours(), Mine())]
     while len(leftovers(str(tmp_path), "builder")) < 2:
         await asyncio.sleep(0.02)
     assert len(sweep(str(tmp_path), "builder", "new")) == 1

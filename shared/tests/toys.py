@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-
 from shared.bus import HEARS
 from shared.database import Tx
 from shared.errors import KiopsError
@@ -36,8 +35,13 @@ def tables() -> sa.MetaData:
 
 def push(number: int, service: str = "svc_a") -> PushReceived:
     return PushReceived(
-        organisation="main", service=service, run=f"run_{service}_{number}", number=number, service_name="a",
-        trigger=Trigger.WEBHOOK, commit="0" * 40,
+        organisation="main",
+        service=service,
+        run=f"run_{service}_{number}",
+        number=number,
+        service_name="a",
+        trigger=Trigger.WEBHOOK,
+        commit="0" * 40,
     )
 
 
@@ -45,6 +49,7 @@ def rest(on: Subscribers, name: str) -> Subscribers:
     """Hear the rest of what the contract table says, and do nothing with it."""
     for cls in HEARS[name]:
         if cls.type() not in on.table:
+
             async def nothing(tx: Tx, message: object, envelope: Envelope) -> None:
                 return None
 
@@ -101,8 +106,13 @@ def builder_wire(stamps: Path, breaks: dict[str, int] | None = None, sleep: floa
                 async with job.finish() as tx:
                     await tx.put(
                         BuildSucceeded(
-                            organisation=job.organisation, service=job.key, build=job.id, run=job.run,
-                            number=job.payload["number"], image="x", image_id="sha256:0",
+                            organisation=job.organisation,
+                            service=job.key,
+                            build=job.id,
+                            run=job.run,
+                            number=job.payload["number"],
+                            image="x",
+                            image_id="sha256:0",
                         )
                     )
 

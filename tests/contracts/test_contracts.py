@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-
 from shared.bus import HEARS, SERVICES, queries, stored
 from shared.facts import REGISTRY
 from shared.permissions import identities
+
 from tests.contracts.growth import breaks, schemas
 
 SHARED = Path(__file__).parents[2] / "shared" / "src" / "shared"

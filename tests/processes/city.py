@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 from shared.bootstrap import bootstrap
 from shared.bus import SERVICES
 from shared.processes import leftovers

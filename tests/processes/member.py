@@ -8,11 +8,11 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from shared import logging
 from shared.platform import platform_id
 from shared.runtime import Host, Service, running, serve_http
 from shared.settings import PlatformSettings
 
+from shared import logging
 from tests.processes import stand_ins
 
 SECONDS = {"fetch": 0.02, "build": 0.15, "scan": 0.08, "deploy": 0.1}

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 from shared.platform import platform_id
 from shared.processes import leftovers
 from shared.settings import home
 from shared.testing.nats import free_port
 from shared.testing.parts import DockerEngine
+
 from tests.processes.city import REPOSITORY
 
 SERVICE = "corner-shop"
@@ -82,9 +82,18 @@ class One:
         self._git("clone", "-q", str(self.repository), str(self.tree), at=self.folder)
 
     def _git(self, *words: str, at: Path | None = None) -> str:
-        identity = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "Ada"), ("EMAIL", "ada@example.org"))}
+        identity = {
+            f"GIT_{who}_{what}": value
+            for who in ("AUTHOR", "COMMITTER")
+            for what, value in (("NAME", "Ada"), ("EMAIL", "ada@example.org"))
+        }
         done = subprocess.run(
-            ["git", "-c", "commit.gpgsign=false", *words], cwd=at or self.tree, env={**os.environ, **identity}, capture_output=True, text=True, check=True
+            ["git", "-c", "commit.gpgsign=false", *words],
+            cwd=at or self.tree,
+            env={**os.environ, **identity},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.strip()
 

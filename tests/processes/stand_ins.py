@@ -83,9 +83,7 @@ class ScannedSources:
     """Stands for Git in scanner."""
 
     async def fetch(self, *args: Any, **options: Any) -> Any:
-        return SimpleNamespace(
-            repository=Path("/"), tree=Path("/"), commit="0" * 40, commits=1, files=1, shallow=False
-        )
+        return SimpleNamespace(repository=Path("/"), tree=Path("/"), commit="0" * 40, commits=1, files=1, shallow=False)
 
 
 class Engines:
@@ -145,12 +143,23 @@ class Placing:
         async with job.finish() as tx:
             await store.end_placement(tx, wanted.release, wanted.fence, store.PLACED, self.handlers.clock.now_ms())
             await self.handlers.observed(
-                tx, wanted, Phase.HEALTHY, step=4, steps=4, text="healthy", attempt=job.token,
-                image_id=wanted.image_id, url="http://127.0.0.1/",
+                tx,
+                wanted,
+                Phase.HEALTHY,
+                step=4,
+                steps=4,
+                text="healthy",
+                attempt=job.token,
+                image_id=wanted.image_id,
+                url="http://127.0.0.1/",
             )
             await tx.enqueue(
-                WATCH_JOB, key=wanted.target.key, run=wanted.run, organisation=wanted.organisation,
-                payload={"wanted": job.payload["wanted"], "container": "c", "name": "c"}, deadline_seconds=600,
+                WATCH_JOB,
+                key=wanted.target.key,
+                run=wanted.run,
+                organisation=wanted.organisation,
+                payload={"wanted": job.payload["wanted"], "container": "c", "name": "c"},
+                deadline_seconds=600,
             )
 
     async def failed(self, tx: Tx, job: Job, error: KiopsError) -> None:
@@ -162,7 +171,9 @@ class Placing:
         from operator_proxy.domain.placing import Wanted
 
         async with job.finish() as tx:
-            await self.handlers.observed(tx, Wanted(**job.payload["wanted"]), Phase.SETTLED, text="healthy", seconds=1, attempt=job.token)
+            await self.handlers.observed(
+                tx, Wanted(**job.payload["wanted"]), Phase.SETTLED, text="healthy", seconds=1, attempt=job.token
+            )
 
     async def watch_failed(self, tx: Tx, job: Job, error: KiopsError) -> None:
         raise AssertionError(error)

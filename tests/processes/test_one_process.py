@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from shared.platform import platform_id
 from shared.testing.parts import DockerEngine
+
 from tests.processes.city import ENDED
 from tests.processes.one import One, process_lines
 

@@ -178,7 +178,7 @@ class Jobs:
     mark: Mark
     lease_seconds: float = 30.0
     heartbeat_seconds: float = 10.0
-    instance: str = field(default_factory=lambda: ids.uuid7())
+    instance: str = field(default_factory=ids.uuid7)
     _running: dict[str, tuple[Job, asyncio.Task[None]]] = field(default_factory=dict)
     _stopping: bool = False
     _statements: dict[tuple[str, bool], Any] = field(default_factory=dict)
@@ -264,11 +264,11 @@ class Jobs:
         if kept is not None:
             return kept
         table = self.table
-        now_ms = sa.bindparam("now_ms", type_=sa.BigInteger)
+        now_ms, here = sa.bindparam("now_ms", type_=sa.BigInteger), sa.bindparam("here", expanding=True)
         withdrawn = sa.and_(table.c.state == "queued", table.c.cancel != "")
         free = sa.or_(
             sa.and_(table.c.state == "queued", sa.or_(table.c.not_before_ms <= now_ms, table.c.cancel != "")),
-            sa.and_(table.c.state == "running", table.c.lease_until_ms < now_ms, ~table.c.id.in_(sa.bindparam("here", expanding=True))),
+            sa.and_(table.c.state == "running", table.c.lease_until_ms < now_ms, ~table.c.id.in_(here)),
         )
         query = sa.select(table).where(table.c.kind == worker.kind, table.c.state != "ended", free)
         if not room:

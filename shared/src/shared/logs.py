@@ -84,7 +84,7 @@ class JobLog:
                 return
 
     async def close(self) -> tuple[str | None, int]:
-        """Publish the rest and keep the whole log. Returns (object reference, number of lines); the reference is None when empty."""
+        """Publish the rest, keep the whole log. Returns (object reference, number of lines); the reference is None when empty."""
         if self._closed:
             raise RuntimeError("the log is closed")
         if self.clipped:

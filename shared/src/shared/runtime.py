@@ -417,40 +417,13 @@ async def _stop_service(each: Running) -> None:
 
 async def serve_http(app: FastAPI, host: str, port: int, *, ready: asyncio.Event | None = None) -> None:
     """Serve the application until cancelled. Raises Broken `start.port_taken`."""
-    import socket
+    from shared import serving
 
-    import uvicorn
+    await serving.serve_http(app, host, port, ready=ready)
 
-    # With its protocol named asyncio sets TCP_NODELAY; without, every answer in two parts waits 40 ms for the peer's ACK.
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Broken("start.port_taken", f"port {port} on {host} is taken", "Use --port, or stop that program.") from error
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=2,
-        server_header=False,
-        date_header=True,
-        h11_max_incomplete_event_size=64 * 1024,
-    )
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # signals are the caller's
-    task = asyncio.create_task(server._serve([listener]) if hasattr(server, "_serve") else server.serve([listener]))
-    try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.005)
-        if ready:
-            ready.set()
-        await asyncio.shield(task)
-    finally:
-        server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            async with asyncio.timeout(5):
-                await asyncio.shield(task)
-        listener.close()
+
+def serve(wire: Wire) -> None:
+    """Run one service alone, until SIGINT or SIGTERM: what `python -m builder` does."""
+    from shared import serving
+
+    serving.serve(wire)

@@ -18,8 +18,8 @@ class _Service(Fact):
 
 
 class ServiceRegistered(_Service, owner="gateway", name="service.registered"):
-    """A service is in the catalogue. `name_` is its unique DNS label (`name` is the message's own); `credential` a reference, never a value; `sample`
-    marks the demo's service, whose vulnerability data is a small dated bundle."""
+    """A service is in the catalogue. `name_` is its unique DNS label (`name` is the message's own); `credential` a reference,
+    never a value; `sample` marks the demo's service, whose vulnerability data is a small dated bundle."""
 
 
 class ServiceChanged(_Service, owner="gateway", name="service.changed"):

@@ -9,7 +9,7 @@ from shared.queries import Answer
 
 
 class RollbackPreview(Answer):
-    """What a rollback would change: lines of a diff ("- image ...", "+ image ...", "  variable ..."), and whether it can be done."""
+    """What a rollback changes: lines of a diff ("- image ...", "+ image ...", "  variable ..."), and whether it can be done."""
 
     release: str = ""
     release_number: int = 0

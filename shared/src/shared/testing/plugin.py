@@ -88,7 +88,9 @@ def database(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Any]]:
     @asynccontextmanager
     async def make(metadata: Any, package: str, migrations: str = "migrations", clock: Clock | None = None) -> AsyncIterator[Any]:
         name = package.replace("_", "-")
-        async with open_engines(name, metadata, path=tmp_path / f"{name}-{migrations}.db", url="", clock=clock or Clock()) as opened:
+        async with open_engines(
+            name, metadata, path=tmp_path / f"{name}-{migrations}.db", url="", clock=clock or Clock()
+        ) as opened:
             await migrate.migrate(opened, migrate.folder(package, migrations))
             yield opened
 

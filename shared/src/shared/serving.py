@@ -1,0 +1,105 @@
+"""HTTP of a process, and one service alone: connect to the bus that is there, serve, end on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from shared import logging
+from shared.errors import Broken, KiopsError
+from shared.runtime import Wire, running
+from shared.settings import PlatformSettings
+
+
+def bus_url(settings: PlatformSettings) -> str:
+    """The bus of the settings, or the nats-server that a running platform on this data folder has told of.
+
+    Raises Broken `start.no_bus` when there is neither.
+    """
+    if settings.bus_url:
+        return settings.bus_url
+    told = Path(settings.root) / "bus" / "server.json"
+    try:
+        return f"nats://127.0.0.1:{int(json.loads(told.read_text())['port'])}"
+    except (OSError, ValueError, KeyError):
+        raise Broken(
+            "start.no_bus", "no nats-server is known", "Set KIOPS_BUS_URL, or start the platform on this data folder."
+        ) from None
+
+
+def serve(wire: Wire) -> None:
+    """Run the service of this wire until SIGINT or SIGTERM. Exit code 3 when something it needs is away, 4 for a defect."""
+    name = wire.__module__.split(".", maxsplit=1)[0].replace("_", "-")
+    settings = PlatformSettings()
+    logging.configure(settings.log_level, settings.log_file)
+    # Only the gateway's address is one that people know; the others take a free port unless they are given one.
+    port = settings.port if name == "gateway" or "port" in settings.model_fields_set else 0
+
+    async def main() -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        async with running({name: wire}, settings, bus_url=bus_url(settings)) as platform:
+            serving = asyncio.create_task(serve_http(platform.app, settings.host, port))
+            waiting = asyncio.create_task(stopped.wait())
+            done, _ = await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (serving, waiting):
+                task.cancel()
+            await asyncio.gather(serving, waiting, return_exceptions=True)
+            if serving in done:
+                serving.result()
+
+    import uvloop
+
+    try:
+        uvloop.run(main())
+    except KiopsError as error:
+        print(f"✗ {error.message}\n  do        {error.advice}\n  code      {error.code}", file=sys.stderr)
+        raise SystemExit(3 if error.kind == "unavailable" or error.code.startswith("start.") else 4) from None
+
+
+async def serve_http(app: FastAPI, host: str, port: int, *, ready: asyncio.Event | None = None) -> None:
+    """Serve the application until cancelled. Raises Broken `start.port_taken`."""
+    import socket
+
+    import uvicorn
+
+    # With its protocol named asyncio sets TCP_NODELAY; without, every answer in two parts waits 40 ms for the peer's ACK.
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Broken("start.port_taken", f"port {port} on {host} is taken", "Use --port, or stop that program.") from error
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        date_header=True,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # signals are the caller's
+    task = asyncio.create_task(server._serve([listener]) if hasattr(server, "_serve") else server.serve([listener]))
+    try:
+        while not server.started and not task.done():  # noqa: ASYNC110  (uvicorn has no event for it)
+            await asyncio.sleep(0.005)
+        if ready:
+            ready.set()
+        await asyncio.shield(task)
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            async with asyncio.timeout(5):
+                await asyncio.shield(task)
+        listener.close()
