@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +17,12 @@ from typing import Any
 
 import pytest
 from scanner.scanners.program import Program
+from scanner.settings import ScannerSettings
+from scanner.wiring import wire
 from shared.processes import Mark
 from shared.testing.parts import Parts
+
+from services.scanner.tests.serving import Props
 
 KEY = bytes(range(32))
 DEBIAN: dict[str, str | bytes] = {
@@ -179,3 +184,16 @@ def props() -> Any:
     return SimpleNamespace(
         save_image=save_image, python_package=python_package, aws_key=aws_key, DEBIAN=DEBIAN, KEY=KEY, Attempt=Attempt
     )
+
+
+@pytest.fixture
+def scanning(platform: Any, tmp_path: Path) -> Any:
+    """Run the service: `async with scanning(git=..., engines=..., **settings) as props`."""
+
+    @asynccontextmanager
+    async def run(git: Any = None, engines: Any = None, **settings: Any) -> AsyncIterator[Props]:
+        chosen = ScannerSettings(**({"source_roots": [tmp_path], "engine_nice": 0, "data_download_hours": 0} | settings))
+        async with platform({"scanner": lambda host: wire(host, chosen, git=git, engines=engines)}) as running:
+            yield Props(running)
+
+    return run

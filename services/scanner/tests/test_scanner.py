@@ -6,103 +6,25 @@ import asyncio
 import contextlib
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from scanner import tables
-from scanner.clients.git import Source
-from scanner.domain.evidence import AreaScan, failed
 from scanner.scanners.program import Program
 from scanner.settings import ScannerSettings
 from scanner.wiring import wire
-from shared.facts._base import REGISTRY, Message
+from shared.facts._base import Message
 from shared.facts.builder import BuildFailed, BuildSucceeded
-from shared.facts.gateway import ServiceDeleted, ServiceRegistered
+from shared.facts.gateway import ServiceRegistered
 from shared.facts.scanner import ScanCancelled, ScanFailed, ScanFinished, ScanQueued, ScanStarted
-from shared.facts.webhook import PushReceived, RunCancelled, RunSuperseded
-from shared.runtime import Platform
-from shared.words import Area, ScanState, Trigger
+from shared.facts.webhook import RunCancelled, RunSuperseded
+from shared.words import Area, ScanState
 
+from services.scanner.tests.serving import SHOP, Slow, done, push
 from shared import ids
 
-SHOP = "svc_01900000000070008000000000000001"
 EXAMPLES = Path(__file__).resolve().parents[3] / "shared" / "src" / "shared" / "facts" / "examples"
-
-
-@dataclass
-class Props:
-    """The running service, and hands for what surrounds it."""
-
-    platform: Platform
-
-    @property
-    def database(self) -> Any:
-        return self.platform.services["scanner"].service.database
-
-    async def hear(self, message: Message) -> None:
-        """Hand a message to its subscriber in a transaction of its own, as the loop does."""
-        from datetime import UTC, datetime
-
-        from shared.context import Context, current
-        from shared.subscribers import Envelope
-
-        _, handler, _ = self.platform.services["scanner"].service.subscribers.table[message.type()]
-        envelope = Envelope(ids.uuid7(), message.type(), "", message.subject, datetime.now(UTC), "", "", "", 0, 0)
-        mark = current.set(Context(causation=envelope.id, organisation=message.organisation))
-        try:
-            async with self.database.write() as tx:
-                await handler(tx, type(message).model_validate_json(message.model_dump_json()), envelope)
-        finally:
-            current.reset(mark)
-
-    async def told(self, *kinds: type[Message]) -> list[Any]:
-        """What was announced so far, in order."""
-        async with self.database.read() as tx:
-            rows = await tx.all(sa.select(self.database.outbox).order_by(sa.text("position")))
-        messages = [REGISTRY[row.headers["ce-type"]].model_validate_json(row.body) for row in rows]
-        return [message for message in messages if not kinds or isinstance(message, kinds)]
-
-    async def until(self, enough: Callable[[list[Any]], bool], *kinds: type[Message], seconds: float = 120) -> list[Any]:
-        async with asyncio.timeout(seconds):
-            while not enough(found := await self.told(*kinds)):
-                await asyncio.sleep(0.05)
-        return found
-
-    async def areas(self, number: int) -> dict[Area, Any]:
-        """So many results of areas, by area."""
-        facts = await self.until(lambda found: len(found) >= number, ScanFinished, ScanFailed)
-        return {fact.area: fact for fact in facts[-number:]}
-
-    async def rows(self, table: sa.Table) -> list[dict[str, Any]]:
-        async with self.database.read() as tx:
-            return [dict(row._mapping) for row in await tx.all(sa.select(table))]
-
-
-@pytest.fixture
-def scanning(platform: Any, tmp_path: Path) -> Any:
-    """Run the service: `async with scanning(git=..., engines=..., **settings) as props`."""
-
-    @asynccontextmanager
-    async def run(git: Any = None, engines: Any = None, **settings: Any) -> AsyncIterator[Props]:
-        chosen = ScannerSettings(**({"source_roots": [tmp_path], "engine_nice": 0, "data_download_hours": 0} | settings))
-        async with platform({"scanner": lambda host: wire(host, chosen, git=git, engines=engines)}) as running:
-            yield Props(running)
-
-    return run
-
-
-def push(repository: Path | str, commit: str, *, number: int = 1, **more: Any) -> PushReceived:
-    values: dict[str, Any] = {"branch": "main", "ref": "refs/heads/main", "trigger": Trigger.WEBHOOK} | more
-    run = values.pop("run", ids.new("run"))
-    return PushReceived(
-        organisation="main", service=SHOP, run=run, number=number, service_name="shop", commit=commit,
-        repository_url=str(repository), **values,
-    )  # fmt: skip
 
 
 def everything_kept(folder: Path) -> bytes:
@@ -205,41 +127,6 @@ async def test_a_built_image_is_scanned_with_the_sample_for_samples_alone(
     assert "urllib3" in {part["name"] for part in report["components"]} & {part["name"] for part in sbom["components"]}
 
 
-class Slow:
-    """Engines and a repository that take as long as they are told, and say what they did."""
-
-    def __init__(self, *, areas: list[AreaScan] | None = None, hold: bool = False, error: Exception | None = None) -> None:
-        self.areas, self.hold, self.error = areas or [], hold, error
-        self.began = asyncio.Event()
-        self.cancelled = False
-        self.runs = 0
-
-    async def fetch(self, repository_url: str, commit: str, folder: Path, **more: Any) -> Source:
-        return Source(folder, folder, commit, 1, 1, False)
-
-    async def source_areas(self, source: Source, *, dockerfile: str, job: Any) -> AsyncIterator[AreaScan]:
-        self.runs += 1
-        self.began.set()
-        try:
-            for area in self.areas:
-                yield area
-            if self.error:
-                raise self.error
-            if self.hold:
-                await asyncio.sleep(600)
-        except asyncio.CancelledError:
-            self.cancelled = True
-            raise
-
-    async def image_areas(self, image_id: str, *, is_sample: bool, job: Any) -> AsyncIterator[AreaScan]:
-        for area in self.areas:
-            yield area
-
-
-def done(area: Area, *findings: Any) -> AreaScan:
-    return AreaScan(area, ScanState.COMPLETED, coverage={"files": 1}, findings=findings)
-
-
 async def test_a_run_that_is_superseded_stops_its_scan_and_starts_no_other(scanning: Any) -> None:
     slow = Slow(areas=[done(Area.SECRETS)], hold=True)
     async with scanning(git=slow, engines=slow) as scanner:
@@ -304,42 +191,6 @@ async def test_an_image_that_is_gone_or_an_engine_that_is_away(scanning: Any, do
         await scanner.hear(BuildSucceeded(**about, image_id="sha256:" + "0" * 64))
         failures = await scanner.until(lambda found: len(found) == 4, ScanFailed, seconds=20)
     assert {fact.code for fact in failures} == {"image.gone"}
-
-
-def finding(rule: str) -> Any:
-    from scanner.domain.findings import Finding, identified
-    from shared.words import Severity
-
-    return identified([Finding(Area.SECRETS, rule, rule, Severity.HIGH, "gitleaks", secret=rule, path="a")])[0]
-
-
-async def test_findings_have_a_life(scanning: Any) -> None:
-    one, two = finding("one"), finding("two")
-    slow = Slow()
-    async with scanning(git=slow, engines=slow) as scanner:
-
-        async def scan(number: int, area: AreaScan, branch: str = "main") -> dict[str, str]:
-            slow.areas = [area, done(Area.SAST), done(Area.IAC)]
-            before = len(await scanner.told(ScanFinished, ScanFailed))
-            await scanner.hear(push("/x", "1" * 40, number=number, branch=branch))
-            await scanner.until(lambda found: len(found) == before + 3, ScanFinished, ScanFailed, seconds=20)
-            rows = await scanner.rows(tables.findings)
-            return {row["rule"]: row["state"] for row in rows if row["branch"] == branch}
-
-        assert await scan(1, done(Area.SECRETS, one, two)) == {"one": "new", "two": "new"}
-        assert await scan(2, done(Area.SECRETS, one, two)) == {"one": "existing", "two": "existing"}
-        partial = AreaScan(Area.SECRETS, ScanState.PARTIAL, "something was not read", coverage={}, findings=(one,))
-        assert await scan(3, partial) == {"one": "existing", "two": "existing"}, "a partial scan resolves nothing"
-        assert await scan(4, failed(Area.SECRETS, "engine.failed", "x")) == {"one": "existing", "two": "existing"}
-        assert await scan(5, done(Area.SECRETS), branch="other") == {}
-        assert await scan(6, done(Area.SECRETS, one)) == {"one": "existing", "two": "fixed"}
-        assert await scan(5, done(Area.SECRETS, two)) == {"one": "existing", "two": "fixed"}, "an older run comes too late"
-        assert await scan(7, done(Area.SECRETS, one, two)) == {"one": "existing", "two": "reopened"}
-        rows = {row["rule"]: row for row in await scanner.rows(tables.findings)}
-        assert (rows["one"]["first_seen_number"], rows["one"]["last_seen_number"], rows["two"]["reopened"]) == (1, 7, 1)
-
-        await scanner.hear(ServiceDeleted(organisation="main", service=SHOP))
-        assert await scanner.rows(tables.findings) == []
 
 
 async def test_what_a_service_is_decides_its_data_also_for_runs_that_do_not_say(scanning: Any) -> None:
