@@ -87,8 +87,10 @@ class Slow:
         self.began = asyncio.Event()
         self.cancelled = False
         self.runs = 0
+        self.credentials: list[Any] = []
 
     async def fetch(self, repository_url: str, commit: str, folder: Path, **more: Any) -> Source:
+        self.credentials.append(more.get("credential"))
         return Source(folder, folder, commit, 1, 1, False)
 
     async def source_areas(self, source: Source, *, dockerfile: str, job: Any) -> AsyncIterator[AreaScan]:

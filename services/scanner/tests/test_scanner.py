@@ -229,3 +229,42 @@ def test_programs_are_looked_for_below_home(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("KIOPS_HOME", "/opt/kiops")
     settings = ScannerSettings()
     assert str(settings.trivy) == "/opt/kiops/tools/bin/trivy" and isinstance(Program("trivy", settings.trivy), Program)
+
+
+async def test_a_credential_is_leased_sealed_and_opened_in_memory_alone(scanning: Any, nats: Any, tmp_path: Path) -> None:
+    """The gateway's place on the bus is taken by a real connection with its key."""
+    from shared.bus import Bus
+    from shared.queries.gateway import LeaseCredential, SealedCredential
+    from shared.sealing import seal
+    from shared.subscribers import Answers
+
+    password = "".join(["only", "-in-", "memory"])
+    slow = Slow(areas=[done(Area.SECRETS), done(Area.SAST), done(Area.IAC)])
+    asked: list[LeaseCredential] = []
+    async with scanning(git=slow, engines=slow) as scanner:
+        public = scanner.platform.services["scanner"].host.keys.public
+        gateway = Bus("gateway", nats.url, nats.keys / "gateway.nk")
+        gateway.answers = Answers()
+
+        @gateway.answers(LeaseCredential)
+        async def lease(query: LeaseCredential) -> SealedCredential:
+            asked.append(query)
+            return SealedCredential(sealed=seal(json.dumps({"username": "ada", "password": password}), public))
+
+        await gateway.open_patiently()
+        try:
+            await scanner.hear(push("https://git.example.org/x.git", "1" * 40, credential="crd_1"))
+            await scanner.areas(3)
+        finally:
+            await gateway.close()
+    assert [(query.credential, query.asker) for query in asked] == [("crd_1", "scanner")]
+    assert slow.credentials[0].username == "ada" and slow.credentials[0].password == password
+    assert password.encode() not in everything_kept(tmp_path / "data")
+
+
+async def test_a_credential_that_nobody_hands_out_is_waited_for(scanning: Any) -> None:
+    slow = Slow()
+    async with scanning(git=slow, engines=slow) as scanner:
+        await scanner.hear(push("https://git.example.org/x.git", "1" * 40, credential="crd_1"))
+        await scanner.until(lambda found: len(found) >= 2, ScanStarted, seconds=30)
+        assert await scanner.told(ScanFailed) == []
