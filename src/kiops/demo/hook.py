@@ -59,11 +59,11 @@ def payload(old, new, ref):
     if is_zero(new):
         return body
     commit = git("rev-parse", f"{new}^{{commit}}").strip()
-    known = not is_zero(old) and is_ancestor(old, commit)
-    listed = [f"{old}..{commit}"] if known else [f"--max-count={MOST_COMMITS}", commit]
+    new_ref = is_zero(old)
+    listed = [f"--max-count={MOST_COMMITS}", commit] if new_ref else [f"{old}..{commit}"]
     commits = git("rev-list", "--reverse", *listed).split()
     body["after"] = commit
-    body["forced"] = not is_zero(old) and not known
+    body["forced"] = not new_ref and not is_ancestor(old, commit)
     body["commit_count"] = len(commits)
     body["commits"] = [described(each) for each in commits[-MOST_COMMITS:]]
     return body

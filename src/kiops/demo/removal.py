@@ -51,7 +51,7 @@ def _take_out(root: Path) -> str | None:
     """Delete the service through the API: its id, "" when there was none, None when nobody answers."""
     import httpx
 
-    state, token = folder.read_state(root), folder.token(root)
+    state, token = folder.served(root, ["gateway"]).get("gateway"), folder.token(root)
     if not state or not token:
         return None
     try:
