@@ -16,6 +16,7 @@ from deployer.handlers import Requests, Rollouts
 from deployer.handlers.checks import Seen
 from deployer.settings import DeployerSettings
 from deployer.wiring import wire
+from pydantic import SecretStr
 from shared.bus import Bus
 from shared.clock import HeldClock
 from shared.context import Context, current
@@ -211,7 +212,7 @@ Wired = Callable[..., AbstractAsyncContextManager[Props]]
 
 
 @pytest.fixture
-def wired(tmp_path: Path) -> Wired:
+def wired(tmp_path: Path, database_url: str) -> Wired:
     """The deployer on its database: `async with wired(no_answer_seconds=60) as props`."""
 
     @asynccontextmanager
@@ -227,7 +228,7 @@ def wired(tmp_path: Path) -> Wired:
             logs=None,  # type: ignore[arg-type]  # and no job logs
             clock=clock,
             keys=KeyPair.load(root / "keys" / "deployer.key"),
-            settings=PlatformSettings(home=tmp_path, data=root),
+            settings=PlatformSettings(home=tmp_path, data=root, database_url=SecretStr(database_url)),
             instance="test",
             mark=Mark(),
         )

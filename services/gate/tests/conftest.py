@@ -19,6 +19,7 @@ from gate.clients.engine import PolicyEngine
 from gate.clients.regorus import EmbeddedRegorus
 from gate.settings import GateSettings
 from gate.wiring import wire
+from pydantic import SecretStr
 from shared.bus import Bus
 from shared.clock import HeldClock
 from shared.context import Context, current
@@ -138,7 +139,7 @@ Wired = Callable[..., AbstractAsyncContextManager[Props]]
 
 
 @pytest.fixture
-def wired(tmp_path: Path) -> Wired:
+def wired(tmp_path: Path, database_url: str) -> Wired:
     """The gate on its database: `async with wired(wait_seconds=60) as props`."""
 
     @asynccontextmanager
@@ -154,7 +155,7 @@ def wired(tmp_path: Path) -> Wired:
             logs=None,  # type: ignore[arg-type]  # the gate writes no job logs
             clock=clock,
             keys=KeyPair.load(root / "keys" / "gate.key"),
-            settings=PlatformSettings(home=tmp_path, data=root),
+            settings=PlatformSettings(home=tmp_path, data=root, database_url=SecretStr(database_url)),
             instance="test",
             mark=Mark(),
         )

@@ -227,6 +227,14 @@ async def test_a_question_nobody_waits_for_is_withdrawn(props: Any, end: Any) ->
     assert (await props.rows(questions))[0]["state"] == "withdrawn"
 
 
+async def test_a_request_of_a_run_that_has_ended_is_not_asked(props: Any) -> None:
+    """The deployer asked before it heard that the run was superseded."""
+    await props.hear(push())
+    await props.hear(RunSuperseded(**ORG, run="run_1", number=1, by_run="run_2", by_number=2))
+    await props.hear(request())
+    assert await props.rows(questions) == []
+
+
 async def test_a_rollback_is_judged_at_once_by_what_is_stored(props: Any) -> None:
     """No new scan, an old result, an area that failed: it warns and never blocks, because this image served here before."""
     await props.hear(push(environments=("production",)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gate
+import pytest
 import sqlalchemy as sa
 from gate.settings import GateSettings
 from gate.wiring import choose_engine, wire
@@ -18,6 +19,12 @@ from shared.facts.gate import GateDecided
 from shared.runtime import Service
 from shared.subscribers import Subscribers
 from shared.tables import NAMING, chassis_tables
+
+
+@pytest.fixture
+def database_url(both_databases: str) -> str:
+    """What runs on the bus here runs on both databases."""
+    return both_databases
 
 
 @asynccontextmanager

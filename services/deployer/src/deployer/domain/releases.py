@@ -57,14 +57,15 @@ def came_back(before: Content | None, after: Content) -> list[str]:
 def diff(before: Content | None, after: Content) -> list[str]:
     """A preview as lines of a diff: `- ` goes, `+ ` comes, two spaces stay."""
     lines: list[str] = []
-    _differ(lines, "image", before.label if before else None, after.label, same=bool(before) and before.image_id == after.image_id)
+    same_image = before is not None and before.image_id == after.image_id
+    _differ(lines, "image", before.label if before else None, after.label, same=same_image)
     old = before.variables if before else {}
     for name in sorted({*old, *after.variables}):
         was = f"{name}={old[name]}" if name in old else None
         now = f"{name}={after.variables[name]}" if name in after.variables else None
         _differ(lines, "variable", was, now, same=was == now)
     for word, was, now in _settings(before or after, after):
-        _differ(lines, word, was if before else None, now, same=bool(before) and was == now)
+        _differ(lines, word, was if before else None, now, same=before is not None and was == now)
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from shared.database import Tx
@@ -87,7 +88,7 @@ class Environments:
         await announce(tx, await store.environment(tx, wanted.service, wanted.name))
 
 
-async def announce(tx: Tx, row: sa.Row | None) -> None:
+async def announce(tx: Tx, row: sa.Row[Any] | None) -> None:
     """Tell what this environment is now."""
     if row is None:
         return

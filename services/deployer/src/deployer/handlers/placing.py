@@ -25,7 +25,7 @@ async def make_release(tx: Tx, request: sa.Row[Any], environment: sa.Row[Any], n
     run = await store.run(tx, request.run_id)
     name = service.name if service else run.service_name if run else request.service_id
     release, number, fence = ids.new("rel"), environment.last_number + 1, environment.fence + 1
-    parts = {
+    parts: dict[str, Any] = {
         "image": content.image,
         "image_id": content.image_id,
         "container_port": content.container_port,

@@ -166,14 +166,14 @@ class Rollouts:
             undecided, silent, unwatched = await self._silent(tx)
             for request in undecided:
                 await self.requests.fail(tx, request, NoDecision(self.settings.no_decision_seconds // 60))
-            for release in silent:
+            for release in (*silent, *unwatched):
                 request = await store.request(tx, release.request_id)
-                await self._failed(tx, request, release, await self._no_answer(tx, release))
-            for release in unwatched:
+                assert request is not None
                 error = await self._no_answer(tx, release)
-                request = await store.request(tx, release.request_id)
-                words = {"code": error.code, "reason": error.message, "advice": error.advice}
-                await self._settled(tx, request, release, Observed(release.id, "unhealthy", self.clock.now_ms(), **words))
+                if release.state == "placing":
+                    await self._failed(tx, request, release, error)
+                else:
+                    await self._settled(tx, request, release, _unwatched(release, error, self.clock.now_ms()))
         return len(undecided) + len(silent) + len(unwatched)
 
     async def _no_answer(self, tx: Tx, release: sa.Row[Any]) -> NoAnswer:
@@ -198,6 +198,11 @@ def _facts(request: sa.Row[Any], release: sa.Row[Any]) -> dict[str, Any]:
         "release_number": release.number,
         "runtime": release.runtime,
     }
+
+
+def _unwatched(release: sa.Row[Any], error: KiopsError, now_ms: int) -> Observed:
+    """What stands for the end of a watch of which the runtime said nothing."""
+    return Observed(release.id, "unhealthy", now_ms, code=error.code, reason=error.message, advice=error.advice)
 
 
 def _error(seen: Observed, release: sa.Row[Any]) -> KiopsError:

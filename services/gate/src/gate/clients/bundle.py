@@ -6,6 +6,7 @@ import hashlib
 import importlib.resources
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 ENTRY = "data.kiops.gate.decision"
@@ -19,7 +20,7 @@ class Bundle:
     data: dict[str, Any]
     entry: str = ENTRY
 
-    @property
+    @cached_property
     def hash(self) -> str:
         text = json.dumps([self.modules, self.data, self.entry], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

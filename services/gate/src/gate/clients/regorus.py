@@ -152,5 +152,7 @@ class EmbeddedRegorus:
 
 
 def _how(code: int) -> str:
-    words = {-24: "because it used up its processor time", -9: "because it was killed", 70: "because it used up its memory"}
+    # Rust aborts when it gets no memory; Python raises MemoryError, for which the worker has an exit code of its own.
+    memory = "because it used up its memory"
+    words = {-24: "because it used up its processor time", -9: "because it was killed", -6: memory, 70: memory}
     return words.get(code, f"with code {code}")

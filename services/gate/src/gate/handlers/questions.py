@@ -97,6 +97,9 @@ class Questions:
 
     async def ask(self, tx: Tx, asked: Asked, at_ms: int) -> None:
         """A deploy request came. A rollback is decided at once by what is stored."""
+        run = await store.run(tx, asked.run)
+        if run is not None and run.ended_at_ms:
+            return  # the run ended while the request was on its way
         new = await store.add_question(
             tx,
             {
