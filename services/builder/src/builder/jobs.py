@@ -95,9 +95,11 @@ class Builds:
         images: Images,
         credentials: Credentials,
         logs: LogWriter,
+        platform: str,
     ) -> None:
         self.handlers, self.database, self.settings = handlers, database, settings
         self.git, self.images, self.credentials, self.logs = git, images, credentials, logs
+        self.platform = platform
         self._endings: dict[str, tuple[Stage, Timing]] = {}
 
     def worker(self) -> Worker:
@@ -261,6 +263,7 @@ class Attempt:
             dockerfile=request.dockerfile or "./Dockerfile",
             context=request.context or ".",
             labels=labels(
+                platform=self.builds.platform,
                 job=self.job.id,
                 token=self.job.token,
                 service=request.service,

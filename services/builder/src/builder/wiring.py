@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from shared.platform import platform_id
 from shared.runtime import Host, Service
 
 from builder import tables
@@ -40,6 +41,7 @@ async def wire(
             images=images,
             credentials=Credentials(host.bus, host.keys),
             logs=host.logs,
+            platform=platform_id(host.root),
         )
 
         async def clean() -> None:

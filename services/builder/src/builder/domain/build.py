@@ -114,9 +114,14 @@ def image_name(service_name: str, service: str) -> str:
     return name or service.lower().replace("_", "-")
 
 
-def labels(*, job: str, token: int, service: str, commit: str, version: str, run: str) -> dict[str, str]:
-    """What is written on the image, so that it can be found again and a left-over told from a result."""
+def labels(*, platform: str, job: str, token: int, service: str, commit: str, version: str, run: str) -> dict[str, str]:
+    """What is written on the image, so that it can be found again and a left-over told from a result.
+
+    `kiops.platform` and `kiops.service` are the labels by which everything of a platform is found when it is taken away.
+    """
     return {
+        "kiops.platform": platform,
+        "kiops.service": service,
         f"{LABEL}.job": job,
         f"{LABEL}.token": str(token),
         f"{LABEL}.service": service,
