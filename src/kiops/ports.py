@@ -18,7 +18,8 @@ class PortTaken(Exception):
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises PortTaken, or OSError for an address that is not ours."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    # With its protocol named asyncio sets TCP_NODELAY on what it accepts.
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

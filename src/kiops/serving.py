@@ -56,10 +56,11 @@ async def serving(names: Sequence[str], settings: Any, listener: socket.socket) 
 
         url = bus.url if bus else settings.bus_url
         platform = await stack.enter_async_context(running(wires, settings, bus_url=url))
-        if bus and bus.pid:
-            platform.extra_pids = []  # the bus is our child, so it is in our family already
         timings["services"] = clock() - began
-        http = asyncio.create_task(_serve_http(platform.app, listener), name="http")
+        from shared.serving import serve_http
+
+        host, port = listener.getsockname()[:2]
+        http = asyncio.create_task(serve_http(platform.app, host, port, listener=listener), name="http")
         stack.push_async_callback(_end, http)
         timings["http"] = clock() - began
         yield Serving(platform, bus, http, timings)
@@ -67,23 +68,6 @@ async def serving(names: Sequence[str], settings: Any, listener: socket.socket) 
 
 async def _enter(stack: AsyncExitStack, manager: Any) -> Any:
     return await stack.enter_async_context(manager)
-
-
-async def _serve_http(app: Any, listener: socket.socket) -> None:
-    import uvicorn
-
-    config = uvicorn.Config(
-        app, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=2, timeout_keep_alive=30,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # signals are ours
-    try:
-        await server.serve(sockets=[listener])
-    except asyncio.CancelledError:
-        server.should_exit = True
-        server.force_exit = True
-        raise
 
 
 async def _end(task: asyncio.Task[None]) -> None:

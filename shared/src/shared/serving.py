@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -64,20 +65,24 @@ def serve(wire: Wire) -> None:
         raise SystemExit(3 if error.kind == "unavailable" or error.code.startswith("start.") else 4) from None
 
 
-async def serve_http(app: FastAPI, host: str, port: int, *, ready: asyncio.Event | None = None) -> None:
-    """Serve the application until cancelled. Raises Broken `start.port_taken`."""
-    import socket
+async def serve_http(
+    app: FastAPI, host: str, port: int, *, ready: asyncio.Event | None = None, listener: socket.socket | None = None
+) -> None:
+    """Serve the application until cancelled, on `listener` when it is given (it is closed at the end).
 
+    Raises Broken `start.port_taken`.
+    """
     import uvicorn
 
-    # With its protocol named asyncio sets TCP_NODELAY; without, every answer in two parts waits 40 ms for the peer's ACK.
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Broken("start.port_taken", f"port {port} on {host} is taken", "Use --port, or stop that program.") from error
+    if listener is None:
+        # With its protocol named asyncio sets TCP_NODELAY; without, every answer in two parts waits 40 ms for the peer's ACK.
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            raise Broken("start.port_taken", f"port {port} on {host} is taken", "Use --port, or stop that program.") from error
     config = uvicorn.Config(
         app,
         log_config=None,
