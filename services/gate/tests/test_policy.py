@@ -103,13 +103,17 @@ async def test_the_organisation_can_deny_licences_and_components(cases: list[dic
         {"id": "2", "severity": "low", "package": "mixed", "licence": "MIT OR GPL-3.0-only"},
         {"id": "3", "severity": "low", "package": "both", "licence": "(MIT AND GPL-3.0-only)"},
     ]
-    document["areas"]["sbom"]["findings"] = [{"id": "4", "severity": "info", "package": "event-stream"}]
+    components = [{"name": "left-pad", "version": "1", "purl": "3"}, {"name": "Event-Stream", "version": "3.3.6", "purl": "4"}]
+    document["areas"]["sbom"]["components"] = components
     decision = await engine.evaluate(bundle, document)
     assert [(r.rule, r.finding) for r in decision.reasons] == [
         ("license.denied", "1"),
         ("license.denied", "3"),
         ("sbom.banned", "4"),
     ]
+    document["areas"]["sbom"]["components"] = None
+    decision = await engine.evaluate(bundle, document)
+    assert [(r.rule, r.effect) for r in decision.reasons][-1] == ("sbom.components", "warn")
 
 
 async def test_the_policys_own_tests_pass_here(bundle: Bundle) -> None:

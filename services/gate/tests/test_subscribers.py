@@ -301,6 +301,23 @@ async def test_the_whole_report_is_read_when_the_message_was_too_short(props: An
     assert decided.reasons[-1].text == "and 196 more of the same rule"
 
 
+async def test_a_banned_component_is_found_in_the_report(wired: Any) -> None:
+    """The components of an SBOM stand in its report alone; without it the area is a gap, not clean."""
+    async with wired(banned_components=["event-stream"]) as props:
+        components = [{"name": "event-stream", "version": "3.3.6", "purl": "pkg:npm/event-stream@3.3.6", "licences": []}]
+        report = await props.host.objects.put(json.dumps({"components": components, "findings": []}).encode(), "json")
+        for number, found in ((1, report), (2, None)):
+            run = f"run_{number}"
+            await props.hear(push(run, number, ("production",)))
+            await props.hear(request(run, f"req_{number}", "production"))
+            for area in (*SOURCE_AREAS, *IMAGE_AREAS):
+                await props.hear(scanned(area, run, **({"report": found} if area is Area.SBOM else {})))
+        await props.work()
+        said = {d.run: [(r.rule, r.effect, r.text) for r in d.reasons] for d in await props.sent(GateDecided)}
+        assert said["run_1"] == [("sbom.banned", "block", "event-stream 3.3.6 is banned by the organisation")]
+        assert [(rule, effect) for rule, effect, _ in said["run_2"]] == [("sbom.components", "block")]
+
+
 async def test_without_the_report_what_was_not_listed_counts_as_the_worst(props: Any) -> None:
     await props.hear(push(environments=("production",)))
     await props.hear(request(environment="production"))

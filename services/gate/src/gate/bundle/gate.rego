@@ -167,6 +167,18 @@ gap(a) := {
 	states[a] == "partial"
 }
 
+component_gap(a) := {
+	"rule": "sbom.components", "effect": gap_effect(a, "missing"),
+	"text": "components are banned, and the list of components cannot be read",
+	"say": "the list of components cannot be read",
+	"pass_by": "Start the SBOM scan again",
+} if {
+	a == "sbom"
+	states[a] in judged_states
+	count(data.gate_config.banned_components) > 0
+	not is_array(object.get(evidence[a], "components", null))
+}
+
 age_gap(a) := {
 	"rule": sprintf("%s.age", [a]), "effect": age_effect(a),
 	"text": sprintf("data of %s is %d days old; %d are allowed", [
@@ -191,7 +203,7 @@ age_gap(a) := {
 
 gaps := [r |
 	some i, a in areas
-	some found in array.concat([g | g := gap(a)], [g | g := age_gap(a)])
+	some found in array.concat([g | g := gap(a)], array.concat([g | g := component_gap(a)], [g | g := age_gap(a)]))
 	r := object.union(found, {"area": a, "finding": "", "at": [i, 9, 0]})
 ]
 
@@ -199,14 +211,26 @@ gaps := [r |
 
 is_open(f) if not object.get(f, "triage", "") in data.gate_config.closed_triage
 
+judged_states := {"fresh", "stale", "partial", "no_data"}
+
 open := {a: fs |
 	some a in areas
 	fs := [f |
-		states[a] in {"fresh", "stale", "partial", "no_data"}
-		some f in object.get(evidence[a], "findings", [])
+		states[a] in judged_states
+		some f in array.concat(object.get(evidence[a], "findings", []), components_as_findings(a))
 		is_open(f)
 	]
 }
+
+# Only what is banned becomes a finding: a component in itself is none.
+components_as_findings(a) := [f |
+	some c in evidence[a].components
+	f := {"id": c.purl, "severity": "high", "package": c.name, "installed": c.version}
+	banned(f)
+] if {
+	a == "sbom"
+	is_array(object.get(evidence[a], "components", null))
+} else := []
 
 # A severity we do not know counts as the worst.
 severity_of(f) := f.severity if {
@@ -440,7 +464,7 @@ judge_unlisted(a, s) := ["denied", "block"] if {
 # Findings that were counted but did not come along are taken for the worst of their severity.
 unlisted := [r |
 	some i, a in areas
-	states[a] in {"fresh", "stale", "partial", "no_data"}
+	states[a] in judged_states
 	some s, n in object.get(evidence[a], "unlisted", {})
 	n > 0
 	j := judge_unlisted(a, s)
@@ -532,7 +556,7 @@ area_rows := [row |
 ]
 
 counts_of(a) := object.get(evidence[a], "counts", {}) if {
-	states[a] in {"fresh", "stale", "partial", "no_data"}
+	states[a] in judged_states
 } else := {}
 
 number_words := ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"]

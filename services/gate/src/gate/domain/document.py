@@ -53,7 +53,7 @@ class Question:
 @dataclass(frozen=True)
 class Evidence:
     """What is known of one area. `state` is completed, partial, no_data, not_applicable, failed, running or missing; times in
-    epoch milliseconds, `data_date` an ISO date."""
+    epoch milliseconds, `data_date` an ISO date; `components` are those of an SBOM, None when nobody read them."""
 
     area: str
     state: str = "missing"
@@ -70,6 +70,7 @@ class Evidence:
     findings: list[dict[str, Any]] = field(default_factory=list)
     findings_total: int = 0
     report: str | None = None
+    components: list[dict[str, str]] | None = None
 
     @property
     def reported(self) -> bool:
@@ -110,9 +111,19 @@ def canonical(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
+def components_of_report(report: Any) -> list[dict[str, str]] | None:
+    """Name, version and package URL of every component in an SBOM's report; None when it has no list of them."""
+    found = report.get("components") if isinstance(report, Mapping) else None
+    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
+        return None
+    return [{name: str(each.get(name) or "")[:LONGEST_WORD] for name in ("name", "version", "purl")} for each in found]
+
+
 def _area(evidence: Evidence, now_ms: int) -> dict[str, Any]:
     findings = [_finding(found) for found in evidence.findings]
+    components = {"components": evidence.components} if evidence.area == "sbom" else {}
     return {
+        **components,
         "state": evidence.state,
         "scan": evidence.scan,
         "reason": evidence.reason[:LONGEST_WORD],

@@ -103,15 +103,19 @@ class Deciding:
     async def _whole(self, evidence: documents.Evidence) -> documents.Evidence:
         """With all findings, when the message had room for the first only and the report has them. Else the policy takes
         those that did not come along for the worst of their severity."""
-        if evidence.findings_total <= len(evidence.findings) or not evidence.report:
+        short = evidence.findings_total > len(evidence.findings)
+        # The components matter only when some are banned; else they would make every stored input large for nothing.
+        listed = evidence.area == "sbom" and bool(self.bundle.data["gate_config"].get("banned_components"))
+        if not evidence.report or not (short or listed):
             return evidence
         try:
             report = json.loads(await self.objects.get(evidence.report))
         except (KiopsError, ValueError) as error:
             logging.get("gate").warning("a report cannot be read", area=evidence.area, error=str(error))
             return evidence
-        found = documents.findings_of_report(report, evidence.findings_total)
-        return replace(evidence, findings=found) if found else evidence
+        found = documents.findings_of_report(report, evidence.findings_total) if short else []
+        components = documents.components_of_report(report) if listed else None
+        return replace(evidence, findings=found or evidence.findings, components=components)
 
     async def _announce(
         self,
