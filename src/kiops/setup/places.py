@@ -35,10 +35,11 @@ def cache() -> Path:
 @functools.cache
 def key() -> str:
     """Names the environment of this checkout with these locks; the launcher computes the same in shell."""
-    files = [CHECKOUT / "pyproject.toml", CHECKOUT / "shared" / "pyproject.toml"]
-    files += sorted((CHECKOUT / "services").glob("*/pyproject.toml"))
+    # What ruff and pytest read from the root's file makes no other environment.
+    own, _, _ = (CHECKOUT / "pyproject.toml").read_bytes().partition(b"\n[tool.ruff]\n")
+    files = [CHECKOUT / "shared" / "pyproject.toml", *sorted((CHECKOUT / "services").glob("*/pyproject.toml"))]
     files += [CHECKOUT / "requirements" / f"{name}.txt" for name in ("all", "bootstrap", "build", "test")]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(own + b"\n")
     for file in files:
         digest.update(file.read_bytes())
     digest.update(f"{CHECKOUT}\n".encode())
