@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from gateway_props import Gateway
 
+
 @pytest.fixture
 def settings(tmp_path: Path) -> GatewaySettings:
     """Quick to wait and to hash, with one allowed folder."""
@@ -33,9 +34,7 @@ def settings(tmp_path: Path) -> GatewaySettings:
 
 
 @pytest.fixture
-async def gateway(
-    nats: Any, platform: Callable[..., Any], settings: GatewaySettings
-) -> AsyncIterator[Gateway]:
+async def gateway(nats: Any, platform: Callable[..., Any], settings: GatewaySettings) -> AsyncIterator[Gateway]:
     """The gateway alone, ready."""
     async with platform({"gateway": lambda host: wire(host, settings)}) as running:
         token = (running.settings.root / "cli.token").read_text().strip()

@@ -118,7 +118,12 @@ def built(story: Story, number: int, begin: float) -> None:
 
 
 SECRET = scanner.FindingLine(
-    id="f-secret", rule="secrets.object-store-key", severity=Severity.CRITICAL, title="An object store key", path="prices.py", line=4
+    id="f-secret",
+    rule="secrets.object-store-key",
+    severity=Severity.CRITICAL,
+    title="An object store key",
+    path="prices.py",
+    line=4,
 )
 OLD = scanner.FindingLine(id="f-old", rule="py.eval", severity=Severity.MEDIUM, title="eval of input", path="app.py", line=9)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from shared import ids
 from shared.facts._base import Message
 from shared.runtime import Platform
+
+from shared import ids
 
 PASSWORD = "-".join(("correct", "horse", "battery", "staple"))
 
@@ -65,9 +66,7 @@ async def publish(root: Path, owner: str, url: str, subject: str, body: bytes, h
     """Publish with the owner's own key: the rights are the real ones."""
     import nats
 
-    client = await nats.connect(
-        url, nkeys_seed=str(root / "bus" / "keys" / f"{owner}.nk"), inbox_prefix=f"_INBOX_{owner}".encode()
-    )
+    client = await nats.connect(url, nkeys_seed=str(root / "bus" / "keys" / f"{owner}.nk"), inbox_prefix=f"_INBOX_{owner}".encode())
     try:
         ack = await client.jetstream().publish(subject, body, headers=headers)
         return int(ack.seq)
@@ -77,7 +76,7 @@ async def publish(root: Path, owner: str, url: str, subject: str, body: bytes, h
 
 @contextlib.asynccontextmanager
 async def answering(
-    gateway: Gateway, owner: str, replies: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None | Awaitable[None]]]
+    gateway: Gateway, owner: str, replies: dict[str, Callable[[dict[str, Any]], dict[str, Any] | Awaitable[None] | None]]
 ) -> AsyncIterator[Any]:
     """Another service's part, over the real bus with its own key: subject beginning -> answer."""
     import nats

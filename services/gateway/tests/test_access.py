@@ -126,6 +126,17 @@ async def test_a_token_that_was_replaced_no_longer_works(gateway: Gateway) -> No
         assert (await client.get("/api/v1/me")).status_code == 200
 
 
+async def test_a_program_has_a_token_of_its_own_until_it_is_ended(gateway: Gateway) -> None:
+    made = (await gateway.client.post("/api/v1/tokens", json={"label": "build server", "days": 1})).json()
+    async with gateway.browser(headers={"authorization": f"Bearer {made['token']}"}) as program:
+        assert (await program.get("/api/v1/me")).json()["via"] == "token"
+        listed = (await program.get("/api/v1/tokens")).json()["items"]
+        assert {each["label"] for each in listed} == {"build server", "this machine"} and made["token"] not in str(listed)
+        assert (await program.delete(f"/api/v1/tokens/{made['id']}")).status_code == 204
+        assert (await program.get("/api/v1/me")).status_code == 401
+    assert (await gateway.client.delete(f"/api/v1/tokens/{made['id']}")).status_code == 404
+
+
 def test_limits_count_within_a_window() -> None:
     clock = HeldClock()
     limits = Limits(clock, tries=2, window_seconds=60)

@@ -17,7 +17,9 @@ async def chain(database: Any) -> Any:
     async with database(owned.metadata, "gateway") as opened:
         for number in range(1, 6):
             async with opened.write() as tx:
-                await audit.note(tx, "main", 1000 + number, category="build", action="started", actor="Ada", object=f"shop #{number}")
+                await audit.note(
+                    tx, "main", 1000 + number, category="build", action="started", actor="Ada", object=f"shop #{number}"
+                )
         yield opened
 
 
@@ -36,7 +38,9 @@ async def test_an_untouched_chain_is_right_and_announced(chain: Database) -> Non
 @pytest.mark.parametrize("column", ["at_ms", "category", "action", "actor", "object", "outcome", "detail"])
 async def test_an_edited_row_is_found(chain: Database, column: str) -> None:
     async with chain.write() as tx:
-        await tx.execute(owned.audit_rows.update().where(owned.audit_rows.c.number == 3).values({column: 7 if column == "at_ms" else "x"}))
+        await tx.execute(
+            owned.audit_rows.update().where(owned.audit_rows.c.number == 3).values({column: 7 if column == "at_ms" else "x"})
+        )
     assert (await check(chain)).broken_at == 3
 
 

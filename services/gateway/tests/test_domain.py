@@ -115,8 +115,16 @@ PROD = Place("production", "production", "running", True, 5)
         ([DEV], LastRun("running", None, {"build": "success", "sca": "running"}), ("running", "development")),
         ([DEV], LastRun("blocked", "gate", {}), ("blocked", "")),
         ([DEV], LastRun("failed", "build", {}), ("build_failed", "")),
-        ([Place("development", "not_production", "degraded", True, 5)], LastRun("failed", "operate", {}), ("degraded", "development")),
-        ([Place("development", "not_production", "deploy_failed", True, 5)], LastRun("failed", "deploy", {}), ("deploy_failed", "development")),
+        (
+            [Place("development", "not_production", "degraded", True, 5)],
+            LastRun("failed", "operate", {}),
+            ("degraded", "development"),
+        ),
+        (
+            [Place("development", "not_production", "deploy_failed", True, 5)],
+            LastRun("failed", "deploy", {}),
+            ("deploy_failed", "development"),
+        ),
     ],
 )
 def test_the_roll_up_takes_the_first_in_order(places: list[Place], last: LastRun | None, expected: tuple[str, str]) -> None:

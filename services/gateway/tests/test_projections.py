@@ -107,9 +107,10 @@ async def test_told_again_they_make_the_same_rows(read: Database) -> None:
 
 @pytest.mark.heavy
 async def test_the_same_rows_on_postgresql(read: Database, postgres: Any) -> None:
-    from shared import migrate
     from shared.clock import Clock
     from shared.database import open_engines
+
+    from shared import migrate
 
     told = whole_story().told
     await project(read, told)
@@ -175,7 +176,12 @@ async def test_a_blocked_run_changes_nothing_that_serves(read: Database) -> None
 
 async def test_findings_are_new_existing_fixed_and_reopened(read: Database) -> None:
     story = journeys.registered()
-    for number, begin, found in ((1, 0, [journeys.OLD]), (2, 60, [journeys.OLD, journeys.SECRET]), (3, 120, []), (4, 180, [journeys.OLD])):
+    for number, begin, found in (
+        (1, 0, [journeys.OLD]),
+        (2, 60, [journeys.OLD, journeys.SECRET]),
+        (3, 120, []),
+        (4, 180, [journeys.OLD]),
+    ):
         story.at(begin)
         journeys.push(story, number)
         journeys.scanned(story, number, begin + 1, ["sast", "secrets", "iac"], begin + 3, sast=found)
@@ -204,7 +210,14 @@ async def test_a_failed_scan_resolves_nothing(read: Database) -> None:
     journeys.push(story, 2)
     story.tell(
         ScanFailed(
-            organisation="main", service="svc_shop", run="run_2", number=2, scan="scn_x", area="sast", code="scan.engine", reason="It died."
+            organisation="main",
+            service="svc_shop",
+            run="run_2",
+            number=2,
+            scan="scn_x",
+            area="sast",
+            code="scan.engine",
+            reason="It died.",
         )
     )
     await project(read, story.told)
@@ -252,7 +265,9 @@ async def test_a_runtime_that_does_not_answer_shows_on_its_services(read: Databa
     story = journeys.registered()
     journeys.good_push(story, 1, 1)
     story.at(90).tell(
-        RuntimeChanged(organisation="main", runtime="local", label="This machine", runtime_kind="docker", reachable=False, reason="no answer")
+        RuntimeChanged(
+            organisation="main", runtime="local", label="This machine", runtime_kind="docker", reachable=False, reason="no answer"
+        )
     )
     await project(read, story.told)
     assert (await one(read, read_model.services, id="svc_shop")).state == "unreachable"

@@ -52,7 +52,7 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
         organisation = host.settings.organisation
         async with database.write() as tx:
             key = await people.key(tx, "csrf", organisation, secrets.token_hex(32), host.clock.now_ms())
-        access = Access(database, settings, host.clock, bytes.fromhex(key))
+        access = Access(database, settings, host.clock, bytes.fromhex(key), organisation)
         live = Live(settings.event_streams)
         orders = Orders(database, live, settings, host.clock)
         handlers = Handlers(

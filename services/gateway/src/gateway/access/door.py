@@ -52,8 +52,12 @@ class Session:
 class Access:
     """Sign-in, sessions, tokens and CSRF. Everything it stores is in the owned database."""
 
-    def __init__(self, database: Database, settings: GatewaySettings, clock: Clock, csrf_key: bytes) -> None:
+    def __init__(
+        self, database: Database, settings: GatewaySettings, clock: Clock, csrf_key: bytes, organisation: str
+    ) -> None:
         self._database, self._settings, self._clock, self._key = database, settings, clock, csrf_key
+        # Where a try with a name that nobody has is written down.
+        self._organisation = organisation
         self.passwords = Passwords(settings.password_memory_kib)
         self._limits = Limits(clock, settings.sign_in_tries, settings.sign_in_window_seconds)
 
@@ -146,7 +150,7 @@ class Access:
             async with self._database.write() as tx:
                 await audit.note(
                     tx,
-                    user.organisation_id if user else "main",
+                    user.organisation_id if user else self._organisation,
                     self._clock.now_ms(),
                     category="sign-in",
                     action="password",

@@ -51,8 +51,10 @@ async def _once(site: Site, request: Request, key: str, plain: Callable[[Request
             raise KeyReused(running=False)
         if before.status is None:
             raise KeyReused(running=True)
-        kind = PROBLEM if before.status >= 400 else "application/json"
-        return JSONResponse(before.body, before.status, {"Idempotency-Replayed": "true"}, kind)
+        replayed = {"Idempotency-Replayed": "true"}
+        if before.status == 204:
+            return Response(status_code=204, headers=replayed)
+        return JSONResponse(before.body, before.status, replayed, PROBLEM if before.status >= 400 else "application/json")
     try:
         try:
             response = await plain(request)

@@ -10,7 +10,7 @@ from gateway.api import models as m
 from gateway.api.depends import Cursor, Limit, Who
 from gateway.api.paging import decode, page
 from gateway.site import Site
-from gateway.store import audits, runs
+from gateway.store import audits, people, runs
 
 
 def routes(site: Site, router: APIRouter) -> None:
@@ -46,6 +46,25 @@ def routes(site: Site, router: APIRouter) -> None:
         """A sign-in link for oneself: once, 15 minutes."""
         path, until = await site.handlers.people.make_link(actor)
         return {"path": path, "url": site.base_url + path, "expires_at_ms": until}
+
+    @router.get("/tokens", tags=["people"], response_model=m.Page[m.TokenOut])
+    async def list_tokens(actor: Who) -> Any:
+        """One's own tokens that work; their values are stored nowhere."""
+        async with site.owned.read() as tx:
+            rows = await people.tokens_of(tx, actor.user_id, site.clock.now_ms())
+        return {"items": [m.TokenOut.model_validate(row) for row in rows]}
+
+    @router.post("/tokens", tags=["people"], status_code=201, response_model=m.NewTokenOut)
+    async def make_token(actor: Who, body: m.TokenIn) -> Any:
+        """A token for a program, such as the command line on another machine."""
+        name, token, until = await site.handlers.people.make_token(actor, body.label, body.days)
+        return {"id": name, "token": token, "expires_at_ms": until}
+
+    @router.delete("/tokens/{token}", tags=["people"], status_code=204)
+    async def end_token(actor: Who, token: str) -> Response:
+        """By its id. From now on it is refused."""
+        await site.handlers.people.end_token(actor, token)
+        return Response(status_code=204)
 
     @router.get("/audit", tags=["audit"], response_model=m.Page[m.AuditOut])
     async def list_audit(

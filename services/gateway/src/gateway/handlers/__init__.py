@@ -6,7 +6,7 @@
     runs          start, cancel
     releases      deploy, preview, roll_back
     endpoints     secret, deliveries
-    people        set_password, make_link, make_token
+    people        set_password, make_link, make_token, end_token
 
 All take the Actor first and raise the errors of `shared.errors`; orders return an `Outcome`.
 """

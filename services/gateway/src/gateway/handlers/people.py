@@ -12,7 +12,8 @@ from shared.database import Database
 from gateway import audit
 from gateway.access.door import Access, Actor
 from gateway.access.passwords import digest
-from gateway.errors import BadInput
+from gateway.domain import names
+from gateway.errors import BadInput, NotFound
 from gateway.settings import GatewaySettings
 from gateway.store import people
 from shared import ids
@@ -71,6 +72,27 @@ class People:
             await audit.note(
                 tx, actor.organisation, now, category="user", action="password set", actor=actor.name, object=actor.name
             )
+
+    async def make_token(self, actor: Actor, label: str, days: int | None) -> tuple[str, str, int | None]:
+        """A token for a program: its id, its value (shown this once) and until when (epoch milliseconds; None: no end)."""
+        label = names.text(label, field="label", longest=80)
+        if not label or label == CLI:
+            raise BadInput("label", "Say what it is for.", field="label")
+        token, now = secrets.token_urlsafe(32), self._clock.now_ms()
+        until = now + days * 86_400_000 if days else None
+        async with self._database.write() as tx:
+            await people.add_token(tx, digest(token), actor.user_id, actor.organisation, label, now, until)
+            await audit.note(tx, actor.organisation, now, category="user", action="token made", actor=actor.name, object=label)
+        return digest(token), token, until
+
+    async def end_token(self, actor: Actor, token_id: str) -> None:
+        """From now on it is refused. Raises NotFound."""
+        now = self._clock.now_ms()
+        async with self._database.write() as tx:
+            label = await people.end_token(tx, actor.organisation, actor.user_id, token_id, now)
+            if label is None:
+                raise NotFound("token", token_id[:80])
+            await audit.note(tx, actor.organisation, now, category="user", action="token ended", actor=actor.name, object=label)
 
     async def make_link(self, actor: Actor) -> tuple[str, int]:
         """A one-time sign-in link for oneself: its path and until when (epoch milliseconds)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -165,6 +166,33 @@ async def end_tokens(tx: Tx, organisation: str, label: str, now_ms: int, but: st
         )
         .values(ended_at_ms=now_ms)
     )
+
+
+async def tokens_of(tx: Tx, user_id: str, now_ms: int) -> Sequence[sa.Row[Any]]:
+    """Tokens of a person that work, newest first."""
+    return await tx.all(
+        sa.select(tokens)
+        .where(
+            tokens.c.user_id == user_id,
+            tokens.c.ended_at_ms.is_(None),
+            sa.or_(tokens.c.expires_at_ms.is_(None), tokens.c.expires_at_ms > now_ms),
+        )
+        .order_by(tokens.c.created_at_ms.desc(), tokens.c.id)
+    )
+
+
+async def end_token(tx: Tx, organisation: str, user_id: str, token_id: str, now_ms: int) -> str | None:
+    """End one token of a person. Returns what it was called, None when there is no such one."""
+    mine = sa.and_(
+        tokens.c.organisation_id == organisation,
+        tokens.c.user_id == user_id,
+        tokens.c.id == token_id,
+        tokens.c.ended_at_ms.is_(None),
+    )
+    label = await tx.scalar(sa.select(tokens.c.label).where(mine))
+    if label is not None:
+        await tx.execute(tokens.update().where(mine).values(ended_at_ms=now_ms))
+    return label
 
 
 async def key(tx: Tx, name: str, organisation: str, fresh: str, now_ms: int) -> str:
