@@ -256,7 +256,7 @@ async def test_a_rollback_is_judged_at_once_by_what_is_stored(props: Any) -> Non
     assert (decided.request, decided.verdict) == ("req_9", Verdict.WARN)
     assert decided.sentence.startswith("shop at 4be07d2 may go back to production with warnings: ")
     assert {a.area: a.evidence for a in decided.areas}["sca"] == "stale"
-    assert {a.area: a.evidence for a in decided.areas}["dast"] == "missing"
+    assert {a.area: a.evidence for a in decided.areas}["dast"] == "not_applicable"
 
 
 async def test_a_rollback_to_an_unknown_image_is_still_judged_by_its_findings(props: Any) -> None:
@@ -268,20 +268,22 @@ async def test_a_rollback_to_an_unknown_image_is_still_judged_by_its_findings(pr
     assert decided.verdict == Verdict.BLOCK
 
 
-async def test_dast_is_missing_only_after_a_first_deploy_to_a_test_environment(props: Any) -> None:
-    await props.hear(push())
+async def test_dast_is_missing_only_when_planned_and_after_a_first_deploy_to_a_test_environment(props: Any) -> None:
+    """Nothing warns of a scan that nobody has set up."""
+    await props.hear(push(plan=[*PLAN, "dast"]))
     await props.hear(request())
     await all_scans(props)
     await props.work()
     await props.hear(DeployReady(
         **ORG, run="run_1", number=1, environment="dev", request="req_1", release="rel_1", release_number=1, runtime="local"
     ))  # fmt: skip
-    await props.hear(push("run_2", 2))
-    await props.hear(request("run_2", "req_2"))
-    await all_scans(props, "run_2")
-    await props.work()
-    first, second = await props.sent(GateDecided)
-    assert (first.verdict, second.verdict) == (Verdict.PASS, Verdict.WARN)
+    for number, plan in ((2, [*PLAN, "dast"]), (3, PLAN)):
+        await props.hear(push(f"run_{number}", number, plan=plan))
+        await props.hear(request(f"run_{number}", f"req_{number}"))
+        await all_scans(props, f"run_{number}")
+        await props.work()
+    first, second, third = await props.sent(GateDecided)
+    assert (first.verdict, second.verdict, third.verdict) == (Verdict.PASS, Verdict.WARN, Verdict.PASS)
     assert [r.rule for r in second.reasons] == ["dast.evidence"]
 
 

@@ -542,7 +542,7 @@ text_of(a) := sprintf("%s: %s", [of_area(a)[0].rule, of_area(a)[0].text]) if {
 	count(open[a]) == 0
 } else := sprintf("%s, none over the limit", [plural(count(open[a]), "finding", "findings")])
 
-not_applicable_text(a) := "runs after the first deploy to a test environment" if {
+not_applicable_text(a) := "no test environment is named for it" if {
 	a == "dast"
 } else := "nothing here to look at"
 

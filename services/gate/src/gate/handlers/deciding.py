@@ -14,7 +14,7 @@ from shared.errors import KiopsError
 from shared.facts.gate import AreaVerdict, GateDecided, Reason
 from shared.jobs import Job
 from shared.objects import ObjectStore
-from shared.words import Area, Evidence, Verdict
+from shared.words import Area, Evidence, Step, Verdict
 
 from gate import store
 from gate.clients.bundle import Bundle
@@ -77,7 +77,8 @@ class Deciding:
             plan = run.plan if run else []
             kept = choose_evidence(await store.stored_evidence(tx, question.service_id, question.commit_id, question.image_id))
             told = await store.evidence_of_run(tx, question.run_id)
-            tested = await store.tested(tx, question.service_id)
+            # DAST asks a named test environment. A run whose plan has no such step has nobody to ask, so that nothing is missing.
+            tested = Step.DAST in plan and await store.tested(tx, question.service_id)
             served = await store.served_before(tx, question.service_id, question.environment, question.image_id)
         # What this run's plan scans is judged by this run alone; the rest by what is stored of the same commit and image.
         evidence = {a: e for a, e in kept.items() if a not in asked_areas(plan)} | told
