@@ -16,11 +16,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kiops.demo import remove
-from kiops.demo.engine import Engine
 from shared.platform import platform_id
 from shared.testing.nats import free_port
 from shared.testing.parts import DockerEngine, Parts
+
+from kiops.demo import remove
+from kiops.demo.engine import Engine
 
 PATIENCE_SECONDS = 90
 SOURCE = Path(__file__).parents[2] / "src"
