@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import time
@@ -34,6 +35,7 @@ def remove_demo(root: Path) -> Iterator[str]:
         except EngineError as error:
             yield f"the engine's part stays: {error}"
     if (root / "demo").exists():
+        yield from _clear_base(engine)
         shutil.rmtree(root / "demo")
         yield "the sample's repository and data are gone"
     elif not service:
@@ -94,5 +96,10 @@ def _clear_engine(engine: Engine, root: Path, service: str) -> Iterator[str]:
     gone = sum(engine.remove_image(image) for image in images)
     if gone:
         yield f"removed {gone} of the sample's images"
-    if engine.images(f"{base.LABEL}=true") and engine.remove_image(base.LOCAL):
-        yield f"removed {base.LOCAL}"
+
+
+def _clear_base(engine: Engine) -> Iterator[str]:
+    """The base that was assembled here; not while another platform's sample is built on it."""
+    with contextlib.suppress(EngineError):
+        if engine.images(f"{base.LABEL}=true") and engine.remove_image(base.LOCAL):
+            yield f"removed {base.LOCAL}"

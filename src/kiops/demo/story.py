@@ -78,6 +78,8 @@ class Story:
     # -- before the first push -----------------------------------------------------------------------------------------
     async def prepare(self) -> None:
         """A base image, one dependency, an empty repository."""
+        # Asked first, so that an API that refuses us is told before anything is made.
+        await self.api.find(f"/services/{SERVICE}")
         folder = self.repository.folder
         began = time.monotonic()
         async with self.teller.waiting("base image"):
