@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="only pages whose name begins so")
     parser.add_argument("--long", action="store_true", help="also the service with 1,000 runs")
     parser.add_argument("--view", action="append", help="such as dark-1440; all when not given")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Threaded(Path(folder), long=chosen.long) as world, browser.chromium() as chromium:
         state = browser.signed_in(chromium, world)

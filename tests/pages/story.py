@@ -289,7 +289,7 @@ class Story:
         else:
             analyse = min(1800, build_ms // 10)
             if not run.version:
-                run.version = datetime.fromtimestamp(run.at / 1000, UTC).strftime("%Y%m%d-%H%M%S")
+                run.version = datetime.fromtimestamp(run.at / 1000, UTC).strftime("%Y%m%d-%H%M%S") + f"-{run.commit[:7]}"
             await self.tell(
                 builder.BuildSucceeded(
                     **fields,
@@ -373,6 +373,9 @@ class Story:
             state, says, words = (evidence or {}).get(area, ("fresh", "pass", ""))
             if area == "dast" and area not in (evidence or {}):
                 state, says, words = "not_applicable", "pass", "runs after the deploy"
+            first = next((r for r in reasons or [] if r.area == area), None)
+            if state == "fresh" and not words:
+                words = f"{first.rule}: {first.text}" if first else "nothing found"
             areas.append(
                 AreaVerdict(
                     area=area,

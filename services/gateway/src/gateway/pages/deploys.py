@@ -99,25 +99,23 @@ def release_row(row: Any, service: str, serving: str | None, now_ms: int) -> Rel
 
 
 def diff(lines: list[str]) -> tuple[DiffPart, ...]:
-    """Lines such as "- image shop@sha256:...", "  variable PORT=8080" in parts by what they are about."""
-    parts: dict[str, list[tuple[str, str]]] = {}
+    """Lines such as "- image shop@sha256:...", "  variable PORT=8080", "+ health path /ready" in parts by what they are about."""
+    parts: dict[str, list[tuple[str, str]]] = {"Image": [], "Variables": [], "Settings": []}
     for line in lines:
         kind = {"-": "del", "+": "add"}.get(line[:1], "same")
         what, _, rest = line[1:].strip().partition(" ")
-        parts.setdefault(what.rstrip(":"), []).append((kind, rest or what))
-    made = []
-    for what, rows in parts.items():
-        same = sum(1 for kind, _ in rows if kind == "same")
-        comes = sum(1 for kind, _ in rows if kind == "add")
-        goes = sum(1 for kind, _ in rows if kind == "del")
-        changed = max(comes, goes)
-        if what.lower().startswith("variable"):
-            back = f"{changed} {'comes' if changed == 1 else 'come'} back" if changed else ""
-            stay = f"{same} {'stays' if same == 1 else 'stay'}" if same else ""
-            made.append(DiffPart("Variables", ", ".join(w for w in (back, stay) if w), tuple(rows)))
-        else:
-            made.append(DiffPart(what.replace("_", " ").capitalize(), "stays" if not changed else "", tuple(rows)))
-    return tuple(made)
+        named = {"image": "Image", "variable": "Variables"}.get(what)
+        parts[named or "Settings"].append((kind, rest if named else line[1:].strip()))
+    return tuple(DiffPart(title, _changed(rows), tuple(rows)) for title, rows in parts.items() if rows)
+
+
+def _changed(rows: list[tuple[str, str]]) -> str:
+    """ "2 come back, 1 stays"."""
+    same = sum(1 for kind, _ in rows if kind == "same")
+    changed = max(sum(1 for kind, _ in rows if kind == "add"), sum(1 for kind, _ in rows if kind == "del"))
+    back = f"{changed} {'comes' if changed == 1 else 'come'} back" if changed else ""
+    stay = f"{same} {'stays' if same == 1 else 'stay'}" if same else ""
+    return ", ".join(w for w in (back, stay) if w)
 
 
 def routes(pages: Pages) -> APIRouter:

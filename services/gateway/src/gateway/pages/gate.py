@@ -71,12 +71,16 @@ def area(given: dict[str, Any], reasons: list[dict[str, Any]], findings_href: st
     else:
         says = labels.of(labels.SAYS, verdict)
     worst = sorted(of_area, key=lambda r: _ORDER.get(r["effect"], 2))
-    if worst and verdict in _ORDER:
+    words, own = given.get("text", ""), ""
+    told = any(words in (r["text"], f"{r['rule']}: {r['text']}") for r in of_area)
+    if verdict in _ORDER:
         more = f"; and {len(worst) - 1} more" if len(worst) > 1 else ""
-        says = says.because(f"{worst[0]['rule']}: {worst[0]['text']}{more}")
-    why = f"data of {given['data_date'][:10]}" if given.get("data_date") else ""
-    if given.get("text") and not (worst and given["text"] == worst[0]["text"]):
-        why = f"{given['text']}{', ' if why else ''}{why}"
+        says = says.because(f"{worst[0]['rule']}: {worst[0]['text']}{more}" if worst else words)
+        own = words if worst and not told else ""
+    elif given["evidence"] != "fresh":
+        own = words
+    dated = f"data of {given['data_date'][:10]}" if given.get("data_date") else ""
+    why = ", ".join(w for w in (own, dated) if w)
     counts = given.get("counts") or {}
     known = given["evidence"] in ("fresh", "stale", "partial")
     severities = {k: v for k, v in counts.items() if k in labels.SEVERITIES}
@@ -85,7 +89,7 @@ def area(given: dict[str, Any], reasons: list[dict[str, Any]], findings_href: st
         evidence=evidence.because(why),
         asked=given.get("threshold", ""),
         counts=Counts.of(severities) if known and (severities or given["area"] not in ("sbom", "license")) else None,
-        found="" if known else "" if given["evidence"] == "not_applicable" else "not known",
+        found="" if known or given["evidence"] == "not_applicable" else "not known",
         found_href=f"{findings_href}?{urlencode({'area': given['area']})}" if known else "",
         says=says,
         sample=bool(given.get("sample_data")),

@@ -24,6 +24,7 @@ _VERDICTS = {
     "run": State("ok", "Made run"),
     "ignored": State("na", "Skipped"),
     "refused": State("bad", "Refused"),
+    "unsigned": State("bad", "Refused"),
     "repeated": State("na", "The same delivery again"),
 }
 
