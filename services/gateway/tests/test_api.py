@@ -140,8 +140,10 @@ async def test_whatever_is_sent_the_answer_is_a_named_problem(gateway: Gateway) 
     assert (streamed.status_code, streamed.json()["code"]) == (413, "request.too_large")
     for path in (
         "/api/v1/services/%00", "/api/v1/services?search=%00", "/api/v1/services/%ff%fe", "/api/v1/services/" + "a" * 5000,
-        "/api/v1/services/%F0%9F%92%A9", "/api/v1/runs/..%2f..%2fetc", "/api/v1/services/shop/runs/0", "/api/v1/services/shop/runs/99999999999999999999",
-        "/api/v1/services/shop/runs/x", "/api/v1/runs?state=nope", "/api/v1/runs?limit=0", "/api/v1/runs?limit=x", "/api/v1/builds/x/log?after=-1",
+        "/api/v1/services/%F0%9F%92%A9", "/api/v1/runs/..%2f..%2fetc", "/api/v1/services/shop/runs/0",
+        "/api/v1/services/shop/runs/99999999999999999999",
+        "/api/v1/services/shop/runs/x", "/api/v1/runs?state=nope", "/api/v1/runs?limit=0", "/api/v1/runs?limit=x",
+        "/api/v1/builds/x/log?after=-1",
         "/api/v1/runs?service=nope", "/api/v1/nope", "/api/v1/decisions/'; drop table runs;--",
     ):  # fmt: skip
         answer = await gateway.client.get(path)
