@@ -142,22 +142,22 @@ Wired = Callable[..., AbstractAsyncContextManager[Props]]
 
 
 @pytest.fixture
-def wired(tmp_path: Path) -> Wired:
-    """The service on its database: `async with wired(max_body_bytes=2048) as props`."""
+def wired(tmp_path: Path, database_url: str) -> Wired:
+    """The service on its database: `async with wired(max_body_bytes=2048) as props`. `name` is the folder of another instance."""
 
     @asynccontextmanager
-    async def make(git: Any = None, **settings: Any) -> AsyncIterator[Props]:
+    async def make(git: Any = None, name: str = "webhook", **settings: Any) -> AsyncIterator[Props]:
         root = tmp_path / "data"
         host = Host(
             name="webhook",
             root=root,
-            data=root / "services" / "webhook",
+            data=root / "services" / name,
             bus=Bus("webhook", "nats://127.0.0.1:1", root / "bus" / "keys" / "webhook.nk"),
             objects=None,  # type: ignore[arg-type]  # this service has nothing large
             logs=None,  # type: ignore[arg-type]  # and no jobs with logs
             clock=HeldClock(),
             keys=KeyPair.load(root / "keys" / "webhook.key"),
-            settings=PlatformSettings(home=tmp_path, data=root),
+            settings=PlatformSettings(home=tmp_path, data=root, database_url=database_url),
             instance="test",
             mark=Mark(),
         )
