@@ -5,6 +5,7 @@ The platform's own data is never touched: tests get a data folder of their own, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -58,13 +59,35 @@ def _run(screen: Screen, rest: list[str], *, heavy: bool) -> int:
     if not heavy:
         argv += ["-m", "not heavy"]
     argv += [_as_given(argument) for argument in rest]
-    child = subprocess.Popen(argv, cwd=places.CHECKOUT, env=_environment(work, report))
+    environment = _environment(work, report)
+    makers = _make_heavy_parts(environment, work) if heavy else []
+    child = subprocess.Popen(argv, cwd=places.CHECKOUT, env=environment)
     try:
         code = _wait(child)
         _name_parts(screen, report)
     finally:
+        for maker in makers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(maker.pid, signal.SIGTERM)
+            maker.wait()
         shutil.rmtree(work, ignore_errors=True)
     return {0: 0, 1: 1, 2: 130, 4: 2, 5: 2}.get(code, 4)
+
+
+def _make_heavy_parts(environment: dict[str, str], work: Path) -> list[subprocess.Popen[bytes]]:
+    """Builds what heavy tests need while the others run, at the lowest priority: every script `*_part.py` beside tests.
+
+    The fixture that needs the part waits for it, and tells what went wrong.
+    """
+    scripts = [*places.CHECKOUT.glob("services/*/tests/*_part.py"), *places.CHECKOUT.glob("tests/*/*_part.py")]
+    with (work / "makers.log").open("wb") as log:
+        return [
+            subprocess.Popen(
+                ["nice", "-n", "19", sys.executable, str(script)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment, start_new_session=True,
+            )
+            for script in scripts
+        ]  # fmt: skip
 
 
 def _as_given(argument: str) -> str:

@@ -7,6 +7,7 @@ Run it by hand with `python services/gate/tests/opa_part.py` to build before the
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -33,12 +34,15 @@ def find_go() -> str:
 
 
 def opa() -> Path:
-    """The path of the opa program; builds it on the first call (about 3 CPU minutes)."""
+    """The path of the opa program; builds it on the first call (about 3 CPU minutes), or waits for whoever does."""
     folder = cache_folder() / f"opa-{VERSION}"
-    program = folder / "opa"
-    if program.exists():
-        return program
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return folder / "opa" if (folder / "opa").exists() else _build(folder, folder / "opa")
+
+
+def _build(folder: Path, program: Path) -> Path:
     go, work = find_go(), folder / "module"
     work.mkdir(exist_ok=True)
     (work / "go.mod").unlink(missing_ok=True)

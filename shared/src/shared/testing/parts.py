@@ -100,6 +100,11 @@ def parts() -> Parts:
     return PARTS
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Heavy tests come last: their parts are built while the others run."""
+    items.sort(key=lambda item: item.get_closest_marker("heavy") is not None)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leaves the list for `./kiops test`, which prints it after pytest's own last line."""
     if path := os.environ.get(REPORT):
