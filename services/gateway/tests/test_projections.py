@@ -80,7 +80,7 @@ async def test_every_example_becomes_rows(read: Database, examples: dict[str, An
     once = await everything(read)
     assert all(
         once[name]
-        for name in ("services", "runs", "run_steps", "builds", "scans", "decisions", "releases", "deploys", "audit", "endpoints")
+        for name in ("services", "runs", "run_steps", "builds", "scans", "decisions", "releases", "deploys", "audit", "deliveries")
     )
     await clear(read)
     await project(read, story.told, batch=1)
