@@ -139,8 +139,12 @@ class Loop:
         connection = self.bus.connections
         heard = self.database.clock.monotonic()
         queue: asyncio.Queue[Any] = subscription._pending_queue
+        me = asyncio.current_task()
         try:
             while True:
+                # next_msg waits by wait_for, which on Python 3.11 swallows a cancel that comes together with a message.
+                if me and me.cancelling():
+                    raise asyncio.CancelledError
                 if wanted <= PULL // 4:
                     if pulls >= RENEW_AFTER_PULLS:
                         return
