@@ -24,6 +24,7 @@ Runs the tests: all of them but those marked heavy, or one corner. Sets up what 
   --all         the heavy tests too (they build Go programs once, kept in the test cache)
   --no-install  leave the system as it is; parts that are missing are named at the end
 """
+SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 STARTED = "KIOPS_ENGINE_STARTED"
 """Set by the setup that ran before us when it was the one that started the Docker engine."""
 
@@ -117,6 +118,8 @@ def _environment(work: Path, report: Path) -> dict[str, str]:
     env["KIOPS_DATA"] = str(work / "data")
     env["KIOPS_TEST_CACHE"] = str(places.cache())
     env["KIOPS_TEST_PARTS"] = str(report)
+    if os.path.exists(SYSTEM_CERTIFICATES):
+        env.setdefault("NODE_EXTRA_CA_CERTS", SYSTEM_CERTIFICATES)  # npm trusts what the system trusts
     env["PATH"] = ":".join([
         str(Path(sys.executable).parent), str(places.tools() / "bin"), env.get("PATH", ""),
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

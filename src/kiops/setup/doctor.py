@@ -55,7 +55,7 @@ def rows() -> list[Row]:
     else:
         found.append(Row("environment", "missing", advice="./kiops up"))
     found.append(_nats_server(made))
-    found += [_tool(tool) for tool in tools.TOOLS if tool.lock not in tools.HEAVY]
+    found += [_tool(tool) for tool in tools.TOOLS if tool.lock not in tools.ONLY_TESTS]
     found.append(_engine())
     found.append(_room())
     for name in ("chromium", "strace"):

@@ -12,7 +12,7 @@ from kiops.setup import apt, commands, engine, places, python, tools
 from kiops.setup.screen import NeedsHelp, Screen
 
 ENGINE_COMMANDS = {"up", "demo", "serve", "test"}
-SIZES_MB = {"run": 250, "test": 520, "semgrep": 300, "binaries": 210, "edge": 190, "go": 250}
+SIZES_MB = {"run": 250, "test": 520, "semgrep": 300, "binaries": 210, "edge": 190, "node": 200, "go": 250}
 """What each takes on disk, uv included, as measured on Linux, x86-64."""
 
 
@@ -36,7 +36,7 @@ def look(command: str, *, heavy: bool = False) -> Plan:
     plan.environment = not python.ready(places.environment(plan.kind))
     plan.packages += apt.missing(apt.SOURCE)
     if command in ENGINE_COMMANDS:
-        plan.tools = tools.missing(heavy=heavy)
+        plan.tools = tools.missing(tests=command == "test", heavy=heavy)
     if (plan.environment or plan.tools) and not python.ready(places.home() / "uv"):
         plan.packages += apt.missing(apt.PYTHON)
     if command in ENGINE_COMMANDS:
@@ -63,8 +63,7 @@ def explain(plan: Plan, screen: Screen) -> None:
         made.append("scan engines")
     if "edge" in plan.tools:
         made.append("Traefik")
-    if "go" in plan.tools:
-        made.append("Go")
+    made += [tools.LOCKS[lock] for lock in plan.tools if lock in tools.ONLY_TESTS]
     if made:
         size = sum(SIZES_MB[name] for name in plan.tools) + (SIZES_MB[plan.kind] if plan.environment else 0)
         screen.say(f"  make in {places.short(places.home())}   {', '.join(made)}   ({size} MB)")

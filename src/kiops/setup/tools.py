@@ -14,7 +14,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from kiops.setup import places, python
+from kiops.setup import commands, places, python
 from kiops.setup.screen import NeedsHelp
 
 
@@ -47,6 +47,8 @@ TOOLS = (
         "trivy", "binaries", "bin/trivy", "0.74.0",
         "d89bcc6510a267f11b773398cbf1be5520ce39f9e8b6633178c4487f05b7d791", ("--version",),
     ),
+    Tool("node", "node", "bin/node", "24.19.0", None, ("--version",)),
+    Tool("npm", "node", "bin/npm", "11.17.0", None, ("--version",)),
     Tool("go", "go", "lib/python3.*/site-packages/go/bin/go", "1.27.3", None, ("version",)),
     Tool(
         "traefik", "edge", "bin/traefik", "3.7.15",
@@ -56,19 +58,22 @@ TOOLS = (
 NATS_SHA256 = "dd9b8a99f78955e35108355176d2fe61269efb909698eb9fce3d5d81a70e2bda"
 NATS_VERSION = "2.15.1"
 
-LOCKS = {"semgrep": "scan engines", "binaries": "scan engines", "edge": "edge", "go": "Go"}
+LOCKS = {"semgrep": "scan engines", "binaries": "scan engines", "edge": "edge", "node": "Node.js", "go": "Go"}
 """Each lock and what a person calls what it brings."""
-HEAVY = {"go"}
-"""Only the heavy tests need these."""
+ONLY_TESTS = {"node": "npm", "go": "go"}
+"""Locks that tests alone need (go: the heavy ones), and the program that makes them needless where it is there already."""
 
 
 def lock_file(lock: str) -> Path:
     return places.CHECKOUT / "requirements" / f"tools-{lock}.txt"
 
 
-def missing(*, heavy: bool = False) -> list[str]:
+def missing(*, tests: bool = False, heavy: bool = False) -> list[str]:
     """Locks whose environment is not there, or is of another lock."""
-    return [lock for lock in LOCKS if (heavy or lock not in HEAVY) and not _made(lock)]
+    wanted = [lock for lock in LOCKS if lock not in ONLY_TESTS]
+    if tests:
+        wanted += [lock for lock, program in ONLY_TESTS.items() if (heavy or lock != "go") and not commands.find(program)]
+    return [lock for lock in wanted if not _made(lock)]
 
 
 def _made(lock: str) -> bool:
