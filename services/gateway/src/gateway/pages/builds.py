@@ -17,7 +17,7 @@ from gateway.contexts.service import BuildPage, LogPage, RunningBuild
 from gateway.errors import NotFound
 from gateway.logs import BuildLogs, Line, Progress, Quiet, Restarted
 from gateway.pages import building, logs
-from gateway.pages.door import Pages
+from gateway.pages.door import Number, Pages, bounded
 from gateway.pages.live import event
 from gateway.store import pages_runs as store
 
@@ -83,7 +83,7 @@ def routes(pages: Pages) -> APIRouter:
 
     @router.get("/services/{name}/build")
     async def builds(request: Request, name: str, before: int = 0) -> Response:
-        return await build_page(request, await pages.actor(request), name, {}, before=max(0, before))
+        return await build_page(request, await pages.actor(request), name, {}, before=bounded(before))
 
     @router.post("/services/{name}/build")
     async def start(request: Request, name: str) -> Response:
@@ -118,7 +118,7 @@ def routes(pages: Pages) -> APIRouter:
         return actor, service, build
 
     @router.get("/services/{name}/builds/{number}")
-    async def log(request: Request, name: str, number: int, all: str = "") -> Response:
+    async def log(request: Request, name: str, number: Number, all: str = "") -> Response:
         actor, service, build = await find(request, name, number)
         lines, problem = [], ""
         if build.log:
@@ -153,14 +153,14 @@ def routes(pages: Pages) -> APIRouter:
         return pages.show(request, "service/log.html", page)
 
     @router.get("/services/{name}/builds/{number}/log.txt")
-    async def download(request: Request, name: str, number: int) -> Response:
+    async def download(request: Request, name: str, number: Number) -> Response:
         actor, _, build = await find(request, name, number)
         lines = await read.so_far(actor.organisation, build.id)
         headers = {"content-disposition": f'attachment; filename="{name}-{number}.log"'}
         return PlainTextResponse("".join(f"{line.text}\n" for line in lines), headers=headers)
 
     @router.get("/services/{name}/builds/{number}/live")
-    async def live(request: Request, name: str, number: int) -> Response:
+    async def live(request: Request, name: str, number: Number) -> Response:
         actor, _, build = await find(request, name, number)
         given = request.query_params.get("from", "0")
         first = int(given) if given.isdigit() and len(given) < 10 else 0

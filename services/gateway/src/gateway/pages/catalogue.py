@@ -35,7 +35,14 @@ _DEFAULTS = {
     "health_path": "/",
 }
 # Which field of the form an error's field is.
-_SHOWN_AT = {"kind": "environment_kind", "password": "token", "credential": "token", "port": "container_port"}
+_SHOWN_AT = {
+    "environments": "environment",
+    "branches": "branch",
+    "kind": "environment_kind",
+    "password": "token",
+    "credential": "token",
+    "port": "container_port",
+}
 
 
 def choices(address: str, counts: dict[str, int], chosen: str) -> tuple[Choice, ...]:

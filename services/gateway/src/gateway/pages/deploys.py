@@ -14,7 +14,7 @@ from gateway import labels, text
 from gateway.contexts.frame import Choice, Pager, Version
 from gateway.contexts.service import DeployPage, DiffPart, EnvironmentPanel, ReleaseRow, RollbackPage
 from gateway.errors import NotFound
-from gateway.pages.door import Pages
+from gateway.pages.door import Pages, bounded
 from gateway.store import pages_releases as store
 from gateway.store import pages_services
 
@@ -124,7 +124,7 @@ def routes(pages: Pages) -> APIRouter:
     @router.get("/services/{name}/deploy")
     async def deploy(request: Request, name: str, environment: str = "", before: int = 0) -> Response:
         actor = await pages.actor(request)
-        before = max(0, before)
+        before = bounded(before)
         async with pages.read() as tx:
             row, head = await pages.service(tx, actor, name)
             environments = sorted(

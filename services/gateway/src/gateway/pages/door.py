@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from shared.context import current
@@ -32,6 +32,10 @@ from gateway.site import Site
 from gateway.store import pages_services
 from shared import logging
 
+MOST = 2**31 - 1
+Number = Annotated[int, Path(ge=0, le=MOST)]
+"""The number of a run or build in an address; what no database could hold is not found."""
+
 _TITLES = {
     400: "This request cannot be understood.",
     401: "You are not signed in.",
@@ -44,6 +48,11 @@ _TITLES = {
     429: "Too many tries.",
     503: "This cannot be shown just now.",
 }
+
+
+def bounded(number: int) -> int:
+    """A number of a query, as large as a database can hold."""
+    return min(max(0, number), MOST)
 
 
 class Pages:

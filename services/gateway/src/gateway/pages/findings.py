@@ -17,7 +17,7 @@ from gateway.contexts.runs import AreaLine, CodeLine, FindingPage, FindingRow, F
 from gateway.contexts.service import Header
 from gateway.errors import NotFound
 from gateway.labels import State
-from gateway.pages.door import Pages
+from gateway.pages.door import Number, Pages
 from gateway.store import pages_findings as store
 from gateway.store import pages_runs
 
@@ -94,7 +94,7 @@ def summary(total: int, counts: dict[str, int]) -> str:
 def routes(pages: Pages) -> APIRouter:
     router = pages.router()
 
-    async def of_run(tx: Any, actor: Any, name: str, number: int) -> tuple[Any, Header, Any]:
+    async def of_run(tx: Any, actor: Any, name: str, number: Number) -> tuple[Any, Header, Any]:
         row, head = await pages.service(tx, actor, name)
         run = await pages_runs.numbered(tx, row.id, number)
         if run is None:
@@ -102,7 +102,7 @@ def routes(pages: Pages) -> APIRouter:
         return row, head, run
 
     @router.get("/services/{name}/runs/{number}/findings")
-    async def findings(request: Request, name: str, number: int, area: str = "", severity: str = "", page: int = 1) -> Response:
+    async def findings(request: Request, name: str, number: Number, area: str = "", severity: str = "", page: int = 1) -> Response:
         actor = await pages.actor(request)
         at = min(max(page, 1), 10_000)
         async with pages.read() as tx:
@@ -153,7 +153,7 @@ def routes(pages: Pages) -> APIRouter:
         return pages.show(request, "runs/findings.html", found)
 
     @router.get("/services/{name}/runs/{number}/findings/{finding}")
-    async def one(request: Request, name: str, number: int, finding: str) -> Response:
+    async def one(request: Request, name: str, number: Number, finding: str) -> Response:
         actor = await pages.actor(request)
         async with pages.read() as tx:
             _, head, run = await of_run(tx, actor, name, number)

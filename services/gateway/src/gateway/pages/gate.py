@@ -14,7 +14,7 @@ from gateway.contexts.frame import Choice, Counts
 from gateway.contexts.runs import Before, GateArea, GatePage, Way
 from gateway.errors import NotFound
 from gateway.labels import State
-from gateway.pages.door import Pages
+from gateway.pages.door import Number, Pages
 from gateway.store import pages_runs as store
 from gateway.store import pages_services
 
@@ -100,7 +100,7 @@ def routes(pages: Pages) -> APIRouter:
     router = pages.router()
 
     @router.get("/services/{name}/runs/{number}/gate")
-    async def gate(request: Request, name: str, number: int, environment: str = "") -> Response:
+    async def gate(request: Request, name: str, number: Number, environment: str = "") -> Response:
         actor = await pages.actor(request)
         async with pages.read() as tx:
             row, head = await pages.service(tx, actor, name)

@@ -15,7 +15,7 @@ from gateway.contexts.frame import Choice, Pager, Version
 from gateway.contexts.runs import RunDetail, RunRow, RunsPage
 from gateway.errors import NotFound
 from gateway.pages import timeline
-from gateway.pages.door import Pages
+from gateway.pages.door import Number, Pages
 from gateway.store import pages_findings, pages_services
 from gateway.store import pages_runs as store
 
@@ -159,11 +159,11 @@ def routes(pages: Pages) -> APIRouter:
         return await runs_page(request, await pages.actor(request), name)
 
     @router.get("/services/{name}/runs/{number}")
-    async def run(request: Request, name: str, number: int) -> Response:
+    async def run(request: Request, name: str, number: Number) -> Response:
         return await runs_page(request, await pages.actor(request), name, number)
 
     @router.post("/services/{name}/runs/{number}/cancel")
-    async def cancel(request: Request, name: str, number: int) -> Response:
+    async def cancel(request: Request, name: str, number: Number) -> Response:
         actor, _ = await pages.form(request)
         async with pages.read() as tx:
             row, _ = await pages.service(tx, actor, name)

@@ -84,8 +84,6 @@ def routes(pages: Pages) -> APIRouter:
         problem, rows = "", []
         try:
             rows = (await handlers.endpoints.deliveries(actor, name, 20)).rows
-        except NotFound:
-            raise
         except KiopsError as error:
             problem = f"{text.sentence(error.message)} {error.advice}".strip()
         async with pages.read() as tx:
