@@ -145,7 +145,8 @@ async def test_one_engine_that_fails_leaves_what_the_other_said_as_partial(look:
         ("exit 2", "engine.failed"),
         ('echo "{" > "$out"; exit 0', "engine.output"),
         ("exit 0", "engine.output"),
-        ('echo \'{"results":[],"errors":[],"paths":{"scanned":[]}}\' > "$out"; exit 0', "engine.read_nothing"),
+        ('echo \'{"results":[],"errors":[],"paths":{"scanned":[]},"version":"1.2.3"}\' > "$out"; exit 0', "engine.read_nothing"),
+        ('echo \'{"results":[],"errors":[],"paths":{"scanned":["code/app.py"]}}\' > "$out"; exit 0', "engine.version"),
         ("sleep 60", "engine.timeout"),
     ],
 )

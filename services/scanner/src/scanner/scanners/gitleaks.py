@@ -6,6 +6,7 @@ or ignore file of the tree is seen, `gitleaks:allow` is ignored, and attributes 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass, replace
@@ -127,7 +128,7 @@ async def scan(
     if ran.clipped:
         problems.append("the report was longer than 64 MiB")
     try:
-        leaks: Leaks | None = parse(ran.out, key)
+        leaks: Leaks | None = await asyncio.to_thread(parse, ran.out, key)
     except (ValueError, KeyError, TypeError) as error:
         leaks = None
         problems.append(f"the report could not be read ({type(error).__name__})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import time
@@ -17,7 +18,8 @@ from scanner.errors import EngineMissing, EngineRefused
 
 # Releases whose published programs were malicious (CVE-2026-33634): never run them, whoever installed them.
 REFUSED = {"trivy": {"0.69.4", "0.69.5", "0.69.6"}}
-VERSION_ARGUMENTS = {"gitleaks": ["version"], "semgrep": ["--version"], "trivy": ["--version"]}
+# Semgrep takes seconds to say its version and writes it into every report: it is taken from there.
+VERSION_ARGUMENTS = {"gitleaks": ["version"], "trivy": ["--version"]}
 ENVIRONMENT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "SEMGREP_ENABLE_VERSION_CHECK": "0", "NO_COLOR": "1"}
 
 
@@ -49,7 +51,7 @@ class Program:
         self._known: tuple[tuple[int, int], Known] | None = None
 
     async def known(self, job: Any, home: Path) -> Known:
-        """Version and SHA-256. Raises EngineMissing, and EngineRefused for a program that must not be run."""
+        """Version (empty when its reports say it) and SHA-256. Raises EngineMissing, EngineRefused."""
         try:
             status = self.path.stat()
         except OSError:
@@ -57,16 +59,18 @@ class Program:
         mark = (status.st_size, status.st_mtime_ns)
         if self._known and self._known[0] == mark:
             return self._known[1]
-        sha256 = _sha256(self.path)
+        sha256 = await asyncio.to_thread(_sha256, self.path)
         if self._wanted and sha256 != self._wanted:
             raise EngineRefused(self.name, f"its SHA-256 is {sha256[:12]}…, not the configured one")
-        ran = await self.run(VERSION_ARGUMENTS[self.name], job=job, home=home, seconds=60)
-        found = re.search(r"\d+\.\d+\.\d+\S*", ran.out.decode("utf-8", "replace")) if ran.code == 0 else None
-        version = found[0] if found else ""
+        version = ""
+        if arguments := VERSION_ARGUMENTS.get(self.name):
+            ran = await self.run(arguments, job=job, home=home, seconds=60)
+            found = re.search(r"\d+\.\d+\.\d+\S*", ran.out.decode("utf-8", "replace")) if ran.code == 0 else None
+            version = found[0] if found else ""
         if version in REFUSED.get(self.name, ()):
             raise EngineRefused(self.name, f"version {version} was published by an attacker")
         known = Known(version, sha256)
-        if version:
+        if version or not arguments:
             self._known = (mark, known)
         return known
 

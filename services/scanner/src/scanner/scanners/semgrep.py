@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable
@@ -31,6 +32,7 @@ class Output:
     findings: dict[Area, list[Finding]]
     scanned: set[str]
     problems: dict[Area, list[str]]
+    version: str = ""
 
 
 def rule_count(area: Area) -> int:
@@ -60,7 +62,7 @@ def parse(output: bytes, targets: Targets) -> Output:
         for area in [_area_of(path)] if path else list(KINDS):
             if area is not None and text not in problems[area]:
                 problems[area].append(text)
-    return Output(findings, {str(path) for path in document["paths"]["scanned"]}, problems)
+    return Output(findings, {str(path) for path in document["paths"]["scanned"]}, problems, str(document.get("version", "")))
 
 
 def _area_of(path: str) -> Area | None:
@@ -124,7 +126,7 @@ async def scan(program: Program, targets: Targets, *, job: Any, home: Path) -> d
     general: list[str] = []
     output = None
     try:
-        output = parse(report.read_bytes(), targets)
+        output = await asyncio.to_thread(parse, report.read_bytes(), targets)
     except OSError:
         general.append(f"semgrep wrote no report: {last_words(ran.err)}")
     except (ValueError, KeyError, TypeError) as error:
@@ -132,16 +134,17 @@ async def scan(program: Program, targets: Targets, *, job: Any, home: Path) -> d
     if ran.code != 0:
         general.append(f"semgrep ended with code {ran.code}: {last_words(ran.err)}")
     parts = {}
+    version = output.version if output else ""
     for area in wanted:
         read = expected[area] & output.scanned if output else set()
         problems = [*general, *(output.problems[area] if output else [])]
         problems += _unread(expected[area] - read, targets) if output else []
         if area == Area.SAST and targets.too_large:
             problems.append(f"{_named(targets.too_large)} too large to be read")
-        proof = Proof(ran.code == 0, output is not None, known.version, len(read), tuple(problems))
+        proof = Proof(ran.code == 0, output is not None, version, len(read), tuple(problems))
         state, code, reason = judged(proof)
         engine = EngineRun(
-            "semgrep", known.version, known.sha256, ran.code, rule_count(area), problem=reason, duration_ms=ran.duration_ms
+            "semgrep", version, known.sha256, ran.code, rule_count(area), problem=reason, duration_ms=ran.duration_ms
         )
         parts[area] = Part(state, engine, tuple(output.findings[area]) if output else (), len(read), code)
     return parts

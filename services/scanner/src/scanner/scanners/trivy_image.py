@@ -6,6 +6,7 @@ components; license: what they may be used under. Without vulnerability data sca
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -216,7 +217,7 @@ async def scan(program: Program, archive: Path, *, bundle: Bundle | None, job: A
     cache.mkdir(exist_ok=True)
     sources: tuple[str, ...] = ()
     if bundle is not None:
-        sources = check(bundle.folder / "db" / "trivy.db")
+        sources = await asyncio.to_thread(check, bundle.folder / "db" / "trivy.db")
         os.symlink(bundle.folder / "db", cache / "db")
     report = home / "trivy-image.json"
     ran = await program.run(
@@ -235,7 +236,7 @@ async def scan(program: Program, archive: Path, *, bundle: Bundle | None, job: A
         problems.append(f"trivy ended with code {ran.code}: {last_words(ran.err)}")
     else:
         try:
-            contents = parse(report.read_bytes())
+            contents = await asyncio.to_thread(parse, report.read_bytes())
             problems += unread(listing, contents)
         except OSError:
             problems.append("trivy wrote no report")
