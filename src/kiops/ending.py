@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from kiops import folder
+from kiops import catalogue, folder
 from kiops.setup.screen import Screen
 from kiops.terminal import Exit, fail
 
@@ -15,27 +15,27 @@ PATIENCE_SECONDS = 20
 
 
 def stop(root: Path) -> None:
-    """Asks the running `kiops up` to end, and waits until it has."""
+    """Asks the running `kiops up` (or `kiops serve`) to end, and waits until it has."""
     screen = Screen()
-    if not folder.is_taken(root):
+    pids = {int(state["pid"]) for state in folder.served(root, catalogue.NAMES).values()}
+    if not pids and folder.is_taken(root):
+        pids = {_holder(root)} - {0}
+    if not pids:
         screen.say("KIOPS does not run here.")
         return
-    state = folder.read_state(root) or {}
-    pid = int(state.get("pid", 0)) or _holder(root)
-    if not pid:
-        fail("KIOPS is just starting", advice="try again in a moment", code="down.starting", exit_code=Exit.AWAY)
     screen.begin("stopped")
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except PermissionError:
-        fail(f"pid {pid} is another person's", advice="stop it as that person", code="down.not_ours", exit_code=Exit.NO)
-    except ProcessLookupError:
-        pass
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except PermissionError:
+            fail(f"pid {pid} is another person's", advice="stop it as that person", code="down.not_ours", exit_code=Exit.NO)
+        except ProcessLookupError:
+            pass
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while folder.is_taken(root):
+    while left := [pid for pid in pids if folder.lives(pid)]:
         if time.monotonic() > deadline:
             fail(
-                f"pid {pid} has not ended after {PATIENCE_SECONDS} s", advice=f"kill -9 {pid}; nothing is lost by it",
+                f"pid {left[0]} has not ended after {PATIENCE_SECONDS} s", advice=f"kill -9 {left[0]}; nothing is lost by it",
                 code="down.slow", exit_code=Exit.DEFECT,
             )  # fmt: skip
         time.sleep(0.05)

@@ -61,15 +61,15 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     """What a process that still lives told about itself in this folder; None when there is none."""
     try:
         state = json.loads((folder / "up.json").read_text())
-        return state if _lives(int(state["pid"])) else None
+        return state if lives(int(state["pid"])) else None
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     """Whether this process is there, and one of ours: ids are used again."""
     try:
-        return b"kiops" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"kiops" in Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for one that ended and is not yet waited for
     except OSError:
         return False
 

@@ -43,12 +43,15 @@ def up(*, data: Path | None, host: str, port: int, may_install: bool, proxies: S
         raise SystemExit(int(Exit.AWAY)) from None
     if proxies:
         os.environ["GATEWAY_TRUSTED_PROXIES"] = json.dumps(list(proxies))
+    failed: list[Any] = []
     try:
-        _serve(catalogue.NAMES, root, host, listener, _told(screen, began, root, journey), log_to_file=True)
+        _serve(catalogue.NAMES, root, host, listener, _told(screen, began, root, journey, failed), log_to_file=True)
     finally:
         folder.forget_state(root)
         lock.close()
     screen.say("KIOPS has ended. What it deployed keeps running; `./kiops up` brings it back.")
+    if failed:
+        raise SystemExit(failed[0])
 
 
 def serve(names: Sequence[str], *, data: Path | None, host: str, port: int | None) -> None:
@@ -169,7 +172,9 @@ def _turn_over(file: Path, *, max_bytes: int = 20_000_000) -> None:
         file.replace(file.with_suffix(".log.1"))
 
 
-def _told(screen: Screen, began: float, root: Path, journey: Journey | None) -> Callable[[Any, str], Awaitable[None]]:
+def _told(
+    screen: Screen, began: float, root: Path, journey: Journey | None, failed: list[Any]
+) -> Callable[[Any, str], Awaitable[None]]:
     async def ready(running: Any, url: str) -> None:
         await _until_ready(running, screen)
         _, pss = await asyncio.to_thread(running.platform.memory_mb)
@@ -184,7 +189,11 @@ def _told(screen: Screen, began: float, root: Path, journey: Journey | None) -> 
         screen.say(f"Open   {url}{path}   (one use, 15 minutes; `kiops login-link` makes another)")
         if journey:
             screen.say()
-            await journey(url, token, root)
+            try:
+                await journey(url, token, root)
+            except SystemExit as ended:  # the platform goes on, so that a person can look what happened
+                failed.append(ended.code)
+                screen.say(f"{screen.paint('✗', '31')} the journey did not go as it must; KIOPS goes on, so that you can look")
         screen.say()
         screen.say("Ctrl-C stops KIOPS (what it deployed keeps running); `./kiops up` brings it back.")
 
