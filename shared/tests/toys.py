@@ -65,7 +65,7 @@ async def opened(host: Host):
     url = host.settings.database_url.get_secret_value().replace("{database}", host.name)
     async with open_engines(host.name, metadata, path=host.data / "toy.db", url=url, clock=host.clock) as database:
         async with database.write() as tx:
-            await tx.connection.run_sync(lambda connection: metadata.create_all(connection))
+            await tx.connection.run_sync(metadata.create_all)
         yield database
 
 

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import ids, logging
-from shared.context import Context, current, new_traceparent
+from shared import ids, logging, tracing
+from shared.context import Context, current
 from shared.errors import KiopsError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
-        mark = current.set(Context(traceparent=new_traceparent(given), causation=f"http-{ids.uuid7()}"))
+        mark = current.set(Context(traceparent=given, causation=f"http-{ids.uuid7()}"))
         began, status = time.perf_counter(), 500
 
         async def noted(message: Message) -> None:
@@ -93,12 +93,27 @@ class RequestContext:
             await send(message)
 
         try:
-            await self.app(scope, receive, noted)
+            with tracing.span(f"{scope['method']} request"):
+                await self.app(scope, receive, noted)
         finally:
             current.reset(mark)
             if self.observe:
                 route = scope.get("route")
                 self.observe(getattr(route, "path", "other"), scope["method"], status, time.perf_counter() - began)
+
+
+class Requests:
+    """Counts requests and their seconds by (service, route, method, status); the service by the path, as it is mounted."""
+
+    def __init__(self) -> None:
+        self.seen: dict[tuple[str, str, str, str], list[Any]] = {}
+
+    def __call__(self, route: str, method: str, status: int, seconds: float) -> None:
+        parts = route.split("/")
+        service = parts[2] if route.startswith("/-/") else "webhook" if route.startswith("/api/v1/webhook") else "gateway"
+        row = self.seen.setdefault((service, route, method, str(status)), [0, 0.0])
+        row[0] += 1
+        row[1] += seconds
 
 
 def health_routes(app: FastAPI, name: str, running: Running) -> None:

@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from shared import logging
+from shared import logging, tracing
 from shared.bus import EVENTS, Bus
 from shared.context import Context, current
 from shared.database import Database, Tx
@@ -54,6 +55,7 @@ class Loop:
         self.trouble = ""
         self.turned_at = database.clock.monotonic()
         self.handled = 0
+        self.seen: dict[str, list[Any]] = {}  # noun.verb -> [tries, seconds]
         self.on_batch: Callable[[list[Incoming]], object] = lambda batch: None
         self._stream = ""
         # Asking a database twice a second whether something is parked costs more than remembering that nothing is.
@@ -268,10 +270,15 @@ class Loop:
                 organisation=message.organisation,
             )
         )
+        began = time.perf_counter()
         try:
-            await handler(tx, message, envelope)
+            with tracing.span(f"handle {message.name}"):
+                await handler(tx, message, envelope)
         finally:
             current.reset(before)
+            seen = self.seen.setdefault(message.name, [0, 0.0])
+            seen[0] += 1
+            seen[1] += time.perf_counter() - began
 
     async def _move(self, tx: Tx, sequence: int) -> None:
         await self.lease.check(tx)

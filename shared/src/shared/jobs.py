@@ -21,7 +21,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared import ids, logging
+from shared import ids, logging, tracing
 from shared.context import Context, current
 from shared.database import Database, Tx
 from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
@@ -379,7 +379,8 @@ class Jobs:
             return
         try:
             async with asyncio.timeout(job.deadline_seconds):
-                await worker.run(job)
+                with tracing.span(f"work {job.kind}", job=job.id):
+                    await worker.run(job)
             if not job.ended:
                 async with job.finish():
                     pass

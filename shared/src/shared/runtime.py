@@ -18,12 +18,12 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from shared import ids, logging, migrate, sealing
+from shared import ids, logging, migrate, sealing, tracing
 from shared.bus import EVENTS, HEARS, SERVICES, Bus
 from shared.clock import Clock
 from shared.database import Database, open_engines
 from shared.errors import Broken, KiopsError, Unavailable
-from shared.http import RequestContext, health_routes, install_problems
+from shared.http import RequestContext, Requests, health_routes, install_problems
 from shared.inbox import Loop
 from shared.jobs import Jobs, Worker
 from shared.lease import Lease
@@ -167,6 +167,26 @@ class Running:
             waiting += info["num_pending"] + info["num_ack_pending"]
         return waiting
 
+    def _count_calls(self, registry: Any) -> None:
+        """Rate and duration per route and per kind of message."""
+        from prometheus_client import Counter
+
+        def counter(name: str, text: str, labels: list[str]) -> Any:
+            return Counter(f"kiops_{name}", text, ["service", *labels], registry=registry)
+
+        requests = counter("http_requests", "Requests answered", ["route", "method", "status"])
+        request_seconds = counter("http_request_seconds", "Time spent answering", ["route", "method", "status"])
+        seen = self.host.platform.requests.seen if self.host.platform else {}
+        for (service, *labels), (number, seconds) in seen.items():
+            if service == self.host.name:
+                requests.labels(service, *labels).inc(number)
+                request_seconds.labels(service, *labels).inc(seconds)
+        messages = counter("messages", "Messages handled, tries counted", ["message"])
+        message_seconds = counter("message_seconds", "Time spent in handlers", ["message"])
+        for name, (number, seconds) in (self.loop.seen if self.loop else {}).items():
+            messages.labels(self.host.name, name).inc(number)
+            message_seconds.labels(self.host.name, name).inc(seconds)
+
     async def metrics(self) -> bytes:
         """Prometheus text: queue depths, positions, dead letters."""
         from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -187,6 +207,7 @@ class Running:
         if self.jobs:
             gauge("jobs_open", "Jobs that have not ended", await self.jobs.open_jobs())
             gauge("jobs_running", "Jobs that run", len(self.jobs.running))
+        self._count_calls(registry)
         rss, pss = memory_mb([os.getpid()])
         gauge("process_rss_megabytes", "Resident memory of the process", rss)
         gauge("process_pss_megabytes", "Proportional memory of the process", pss)
@@ -202,6 +223,7 @@ class Platform:
     services: dict[str, Running] = field(default_factory=dict)
     extra_pids: list[int] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    requests: Requests = field(default_factory=Requests)
 
     async def failing(self) -> dict[str, dict[str, str]]:
         """Service -> what is not ready; a service that is ready is not in it."""
@@ -262,6 +284,8 @@ async def running(
     """
     root = settings.root.resolve()
     clock = clock or Clock()
+    if settings.trace_file:
+        tracing.configure(settings.trace_file)
     app = FastAPI(title="KIOPS", version="0.1.0", openapi_url=None, docs_url=None, redoc_url=None)
     install_problems(app)
     platform = Platform(settings, app)
@@ -289,7 +313,7 @@ async def running(
             if each.service.routes is not None:
                 prefix = {"webhook": "/api/v1/webhook", "gateway": ""}.get(name, f"/-/{name}")
                 app.include_router(each.service.routes, prefix=prefix)
-        app.add_middleware(RequestContext)
+        app.add_middleware(RequestContext, observe=platform.requests)
         yield platform
 
 
