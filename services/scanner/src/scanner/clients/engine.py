@@ -55,7 +55,9 @@ class ContainerEngine:
     @asynccontextmanager
     async def _get(self, path: str, image: str) -> AsyncIterator[AsyncIterator[bytes]]:
         try:
-            reader, writer = await asyncio.wait_for(self._connect(), self.timeout_seconds)
+            # Not wait_for: on Python 3.11 it can swallow a cancel.
+            async with asyncio.timeout(self.timeout_seconds):
+                reader, writer = await self._connect()
         except (OSError, TimeoutError, ValueError) as error:
             raise ContainerEngineAway(self.address, getattr(error, "strerror", None) or type(error).__name__) from error
         try:
@@ -82,7 +84,8 @@ class ContainerEngine:
         raise ValueError(f"an address begins with unix:// or tcp://, not {parts.scheme}")
 
     async def _head(self, reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-        first = await asyncio.wait_for(reader.readline(), self.timeout_seconds)
+        async with asyncio.timeout(self.timeout_seconds):
+            first = await reader.readline()
         words = first.decode("latin-1").split()
         if len(words) < 2 or not words[1].isdigit():
             raise ContainerEngineAway(self.address, "an answer that is not HTTP")
