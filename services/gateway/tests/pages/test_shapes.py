@@ -120,7 +120,7 @@ def test_a_preview_is_told_by_what_it_is_about() -> None:
         ]
     )
     assert [(p.title, p.note) for p in parts] == [
-        ("Image", "1 comes back"),
+        ("Image", ""),
         ("Variables", "1 comes back, 1 stays"),
         ("Settings", "1 comes back"),
     ]

@@ -34,7 +34,6 @@ class DashboardRow:
     risk_words: str
     risk_href: str
     last_run: LastRun | None
-    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,6 @@ class Connection:
     code: str = ""
     branches: tuple[str, ...] = ()
     default_branch: str = ""
-    tags: int = 0
 
 
 @dataclass(frozen=True)

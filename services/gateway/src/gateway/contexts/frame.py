@@ -89,7 +89,6 @@ class Pager:
     first: int
     last: int
     total: int
-    one: str
     many: str
     newer: str = ""
     older: str = ""

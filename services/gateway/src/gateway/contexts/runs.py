@@ -94,7 +94,6 @@ class RunDetail:
     verdict_href: str
     findings_href: str
     findings: int
-    delivery: str
     digest: str
     digest_short: str
     cancel_href: str
@@ -203,7 +202,6 @@ class FindingRow:
     area: str
     novelty: str
     fix: str
-    triage: str
 
 
 @dataclass(frozen=True)
@@ -261,7 +259,6 @@ class FindingPage:
     gate_href: str
     previous: str
     next: str
-    position: int
     total: int
     sample: bool
     note: str = ""

@@ -36,7 +36,6 @@ class Header:
 class Endpoint:
     id: str
     label: str
-    provider: str
     url: str
     state: State
     secret_href: str
@@ -124,7 +123,6 @@ class RunningBuild:
     row: BuildRow
     stages: tuple[BuildStage, ...]
     cancel_href: str
-    job: str
     waits_for: str
 
 
@@ -209,7 +207,6 @@ class EnvironmentPanel:
     progress: str = ""
     percent: int | None = None
     run_href: str = ""
-    watching: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,7 +223,6 @@ class ReleaseRow:
     took_ms: int | None
     run_number: int
     run_href: str
-    action: str
     back_href: str
     back_to: int | None
     note: str = ""
@@ -258,7 +254,6 @@ class RollbackPage:
     service: Header
     environment: str
     release: str
-    release_number: int
     version: Version
     now: Version | None
     served: str

@@ -59,7 +59,6 @@ def routes(pages: Pages) -> APIRouter:
                         building.row(build, name),
                         building.stages(build, usual, now),
                         f"/services/{name}/runs/{build.number}/cancel",
-                        build.id,
                         building.waits(build),
                     )
                     for build in await store.builds_open(tx, row.id)
@@ -69,7 +68,6 @@ def routes(pages: Pages) -> APIRouter:
                     newer + 1,
                     newer + len(shown),
                     statistics.total if statistics else 0,
-                    "build",
                     "builds",
                     newer=(f"{address}?before={back}" if back else address) if newer else "",
                     older=f"{address}?before={shown[-1].number}" if len(rows) > ROWS else "",

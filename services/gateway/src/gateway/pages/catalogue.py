@@ -60,7 +60,7 @@ def tested(answer: object) -> Connection:
     if tags := len(answer.tags):  # type: ignore[attr-defined]
         words += f", {tags} {'tag' if tags == 1 else 'tags'}"
     branches = tuple(branch.name for branch in answer.branches)  # type: ignore[attr-defined]
-    return Connection(State("ok", words + "."), "", "", branches, answer.default_branch, tags)  # type: ignore[attr-defined]
+    return Connection(State("ok", words + "."), "", "", branches, answer.default_branch)  # type: ignore[attr-defined]
 
 
 def refused(error: KiopsError) -> Connection:

@@ -91,7 +91,6 @@ def release_row(row: Any, service: str, serving: str | None, now_ms: int) -> Rel
         took_ms=row.duration_ms,
         run_number=row.run_number,
         run_href=f"/services/{service}/runs/{row.run_number}",
-        action="",
         back_href="" if now or not row.ready_at_ms else rollback_href(service, row.environment, row.id),
         back_to=row.back_to_number,
         note="runs now" if now else "never served" if row.state in ("failed", "cancelled") and not row.ready_at_ms else "",
@@ -106,7 +105,7 @@ def diff(lines: list[str]) -> tuple[DiffPart, ...]:
         what, _, rest = line[1:].strip().partition(" ")
         named = {"image": "Image", "variable": "Variables"}.get(what)
         parts[named or "Settings"].append((kind, rest if named else line[1:].strip()))
-    return tuple(DiffPart(title, _changed(rows), tuple(rows)) for title, rows in parts.items() if rows)
+    return tuple(DiffPart(title, "" if title == "Image" else _changed(rows), tuple(rows)) for title, rows in parts.items() if rows)
 
 
 def _changed(rows: list[tuple[str, str]]) -> str:
@@ -162,7 +161,6 @@ def routes(pages: Pages) -> APIRouter:
                     above + 1,
                     above + len(shown),
                     total,
-                    "release",
                     "releases",
                     newer=address(back_to) if above else "",
                     older=address(shown[-1].number) if len(releases) > ROWS else "",
@@ -202,7 +200,6 @@ def routes(pages: Pages) -> APIRouter:
                 service=head,
                 environment=environment,
                 release=wanted.id,
-                release_number=wanted.number,
                 version=shown,
                 now=version(at, at.release_number) if at is not None and at.release_id else None,
                 served=f"{shown.shown} served for {text.about(served)}." if served > 0 else f"{shown.shown} served before.",

@@ -80,7 +80,6 @@ def finding_row(row: Any, base: str) -> FindingRow:
         area=labels.AREA.get(row.area, row.area),
         novelty=_NOVELTY.get(row.novelty, ""),
         fix=row.fix if row.package else "",
-        triage=row.triage,
     )
 
 
@@ -142,7 +141,6 @@ def routes(pages: Pages) -> APIRouter:
                     (at - 1) * ROWS + 1,
                     (at - 1) * ROWS + len(shown),
                     total,
-                    "finding",
                     "findings",
                     newer=address(page=at - 1 if at > 2 else "") if at > 1 else "",
                     older=address(page=at + 1) if len(rows) > ROWS else "",
@@ -234,7 +232,6 @@ def _finding(
         gate_href=f"{base}/gate",
         previous=f"{base}/findings/{ids[at - 1]}" if at > 0 else "",
         next=f"{base}/findings/{ids[at + 1]}" if at + 1 < len(ids) else "",
-        position=at + 1,
         total=len(ids),
         sample=bool(scan is not None and scan.sample_data),
         note=note or ("The value itself is never stored." if row.area == "secrets" else ""),

@@ -33,7 +33,6 @@ def endpoint(row: Any, service: str, base: str) -> Endpoint:
     return Endpoint(
         row.id,
         row.label or row.provider,
-        row.provider,
         f"{base}{row.path}",
         labels.of(labels.ENDPOINT, row.state),
         f"/services/{service}/endpoints/{row.id}/secret",
