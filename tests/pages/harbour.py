@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (rows of data read better as one line)
 """The services of Harbour Goods: everything that pages have to show, told as facts."""
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ async def shop_api(story: Story, harbour: Harbour) -> None:
                 high=i % 3 // 2,
                 warns=i % 8 == 6,
                 version="2.3.0" if i == 14 else None,
-            )  # fmt: skip
+            )
         )
     await story.together(
         good_run(story, service, MESSAGES[0], story.ago(hours=26), version="2.4.0", author="Ana Kovač", trigger="manual")

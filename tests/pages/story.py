@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (rows of data read better as one line)
 """Facts as services would tell them, projected into a real read model with times of our choosing.
 
 A test cannot wait for eleven days of history, and the stream stamps its own time on what is published; so the facts go through

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (rows of data read better as one line)
 """The pages over HTTP on the real gateway: headers, errors in words, forms, the live stream, and a thousand rows."""
 
 from __future__ import annotations

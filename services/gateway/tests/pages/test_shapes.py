@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (rows of data read better as one line)
 """Pure parts of the pages: timelines to scale, previews, verdicts, logs, projects."""
 
 from __future__ import annotations

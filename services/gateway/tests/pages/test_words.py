@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (rows of data read better as one line)
 """How numbers, times and states are written."""
 
 from __future__ import annotations
