@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         return 0
     screen = Screen()
     ours = {"--all", "--no-install"}
-    heavy, may_install = "--all" in arguments, "--no-install" not in arguments
+    heavy, may_install = "--all" in arguments, plan.may_install(arguments)
     rest = [argument for argument in arguments if argument not in ours]
     try:
         done = plan.prepare("test", screen, may_install=may_install, heavy=heavy)

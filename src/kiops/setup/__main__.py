@@ -34,9 +34,8 @@ def main() -> None:
         from kiops.setup.doctor import report
 
         raise SystemExit(report(screen, as_json="--json" in arguments))
-    may_install = "--no-install" not in arguments and os.environ.get("KIOPS_NO_INSTALL", "") in ("", "0")
     try:
-        done = plan.prepare(command, screen, may_install=may_install, heavy="--all" in arguments)
+        done = plan.prepare(command, screen, may_install=plan.may_install(arguments), heavy="--all" in arguments)
     except NeedsHelp as problem:
         give_up(screen, problem)
     except KeyboardInterrupt:

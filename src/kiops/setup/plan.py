@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -203,6 +204,11 @@ def prepare(command: str, screen: Screen, *, may_install: bool, heavy: bool = Fa
             raise NeedsHelp("nothing was done", advice="./kiops doctor says what is missing", code="setup.declined")
         carry_out(plan, screen, may_install=may_install)
     return plan
+
+
+def may_install(arguments: list[str]) -> bool:
+    """Whether the system may be changed: not with --no-install or KIOPS_NO_INSTALL."""
+    return "--no-install" not in arguments and os.environ.get("KIOPS_NO_INSTALL", "").lower() in ("", "0", "false")
 
 
 def screen_for(arguments: list[str]) -> Screen:
