@@ -215,6 +215,16 @@ async def forget_bodies(tx: Tx, before_ms: int) -> int:
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------------
+async def hold_service(tx: Tx, service_id: str) -> None:
+    """Let nobody else take deliveries of this service until the commit.
+
+    SQLite has one writer anyway. On PostgreSQL two instances would else wait for each other: one holds the service's row and
+    waits for the other's delivery of the same key, which waits for the row.
+    """
+    if tx.database.is_postgresql:
+        await tx.execute(sa.select(services.c.id).where(services.c.id == service_id).with_for_update())
+
+
 async def next_number(tx: Tx, service_id: str) -> int:
     """The service's next run number. The update holds its row, so that two deliveries never get the same one."""
     number = await tx.scalar(

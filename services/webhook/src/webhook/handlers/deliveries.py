@@ -110,6 +110,7 @@ class Deliveries:
         row = self._row(endpoint, delivery, headers, body, code=code, reason=text)
         row |= {"key": key, "verdict": "run" if run else "ignored", "run_id": run}
         row |= {"ref": what.ref, "commit_id": what.commit}
+        await store.hold_service(tx, endpoint.service.id)
         if not await store.put_delivery(tx, row):
             return await self._repeat(tx, endpoint, key)
         await self._mark_active(tx, endpoint)
