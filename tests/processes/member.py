@@ -18,8 +18,9 @@ from tests.processes import stand_ins
 SECONDS = {"fetch": 0.02, "build": 0.15, "scan": 0.08, "deploy": 0.1}
 
 
-def wire_of(name: str, stamps: Path):
-    """The service's own wire; where it reaches outside, with a stand-in."""
+def wire_of(name: str, stamps: Path, **seconds: float):
+    """The service's own wire; where it reaches outside, with a stand-in that takes SECONDS, or as long as is said."""
+    takes = SECONDS | seconds
     import importlib
 
     wire = importlib.import_module(f"{name.replace('-', '_')}.wiring").wire
@@ -29,18 +30,18 @@ def wire_of(name: str, stamps: Path):
         return lambda host: wire(
             host,
             BuilderSettings(slots=4),
-            git=stand_ins.Sources(stamps, SECONDS["fetch"]),
-            buildkit=stand_ins.Images(stamps, SECONDS["build"]),
+            git=stand_ins.Sources(stamps, takes["fetch"]),
+            buildkit=stand_ins.Images(stamps, takes["build"]),
         )
     if name == "scanner":
-        return lambda host: wire(host, git=stand_ins.ScannedSources(), engines=stand_ins.Engines(stamps, SECONDS["scan"]))
+        return lambda host: wire(host, git=stand_ins.ScannedSources(), engines=stand_ins.Engines(stamps, takes["scan"]))
     if name == "operator-proxy":
-        return lambda host: operator_proxy(host, stamps)
+        return lambda host: operator_proxy(host, stamps, takes["deploy"])
     return wire
 
 
 @asynccontextmanager
-async def operator_proxy(host: Host, stamps: Path):
+async def operator_proxy(host: Host, stamps: Path, seconds: float):
     """operator-proxy with its own database, handlers, subscribers and jobs; only the hands are a stand-in."""
     from operator_proxy import tables
     from operator_proxy.clients.docker import Engine
@@ -53,7 +54,7 @@ async def operator_proxy(host: Host, stamps: Path):
     platform_id(host.root)
     async with host.open_database(tables.metadata, package="operator_proxy") as database:
         handlers = Handlers(database, host.clock, settings, Engine(settings.engine_socket))
-        placing = stand_ins.Placing(handlers, stamps, SECONDS["deploy"])
+        placing = stand_ins.Placing(handlers, stamps, seconds)
         yield Service(
             name="operator-proxy",
             database=database,
