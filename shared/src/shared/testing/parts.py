@@ -18,7 +18,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -370,7 +370,23 @@ def postgres(parts: Parts) -> Iterator[Postgres]:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
         )  # fmt: skip
         try:
-            _until_listening(port, server, folder / "log", parts)
+            ask = [
+                *run,
+                str(programs / "psql"),
+                "-X",
+                "-q",
+                "-h",
+                str(folder),
+                "-p",
+                str(port),
+                "-U",
+                "kiops",
+                "-d",
+                "postgres",
+                "-c",
+                "",
+            ]
+            _until_answering(ask, server, folder / "log", parts)
             version = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True)
             parts.took_part("PostgreSQL", version.stdout.split()[2])
             url = f"postgresql+asyncpg://kiops@127.0.0.1:{port}/{{database}}"
@@ -393,12 +409,11 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _until_listening(port: int, server: subprocess.Popen[bytes], log: Path, parts: Parts) -> None:
+def _until_answering(ask: Sequence[str], server: subprocess.Popen[bytes], log: Path, parts: Parts) -> None:
+    """A server that listens may still be starting up and refuse: it is there when it answers a question."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        if subprocess.run(ask, capture_output=True, check=False, cwd="/").returncode == 0:
             return
-        except OSError:
-            time.sleep(0.05)
+        time.sleep(0.1)
     parts.absent("PostgreSQL", f"the server does not start: {log.read_text(errors='replace')[-400:]}")
