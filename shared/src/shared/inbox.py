@@ -57,6 +57,7 @@ class Loop:
         self.handled = 0
         self.seen: dict[str, list[Any]] = {}  # noun.verb -> [tries, seconds]
         self.on_batch: Callable[[list[Incoming]], object] = lambda batch: None
+        self.gather_seconds = 0.0
         self._stream = ""
         # Asking a database twice a second whether something is parked costs more than remembering that nothing is.
         self._may_be_parked = True
@@ -175,6 +176,9 @@ class Loop:
                     continue
                 heard = self.database.clock.monotonic()
                 self._turned()
+                if self.gather_seconds and queue.empty():
+                    # Who need not be first lets others go on, and then handles what has gathered at once.
+                    await asyncio.sleep(self.gather_seconds)
                 taken = [first]
                 while len(taken) < BATCH and not queue.empty():
                     taken.append(await subscription.next_msg(timeout=1))

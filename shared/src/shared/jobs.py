@@ -47,6 +47,7 @@ class Job:
     context: Context
     mark: Mark
     created_at_ms: int
+    cancel: str
     _jobs: Jobs
     _folder: Path
     ended: bool = False
@@ -243,16 +244,19 @@ class Jobs:
         any_claimed = False
         for worker in self.workers:
             room = self._has_room(worker)
-            async with self.database.read() as tx:
-                now = await self.database.now_ms(tx)
-                waiting = await tx.one(self._candidates(worker, room), self._given(now))
-            if waiting is None:
+            # With room the claim itself looks: one transaction less before the work begins.
+            if not room and not await self._any_withdrawn(worker):
                 continue
             if job := await self._claim(worker, room):
                 task = asyncio.create_task(self._attempt(worker, job))
                 self._running[job.id] = (job, task)
                 any_claimed = True
         return any_claimed
+
+    async def _any_withdrawn(self, worker: Worker) -> bool:
+        async with self.database.read() as tx:
+            now = await self.database.now_ms(tx)
+            return await tx.one(self._candidates(worker, False), self._given(now)) is not None
 
     def _given(self, now_ms: int) -> dict[str, Any]:
         """What the kept statement of `_candidates` is run with."""
@@ -327,6 +331,7 @@ class Jobs:
             context=context,
             mark=self.mark,
             created_at_ms=row.created_at_ms,
+            cancel=row.cancel,
             _jobs=self,
             _folder=self.work / f"{row.id}-{row.token + 1}",
         )
@@ -354,14 +359,9 @@ class Jobs:
             self.database.jobs_wake.set()
 
     async def _work(self, worker: Worker, job: Job, log: Any) -> None:
-        try:
-            reason = await self._cancel_reason(job)
-        except asyncio.CancelledError:
-            await self._cancelled(worker, job)
-            return
-        if reason:
+        if job.cancel:
             job.stopping = True
-            await self._end_cancelled(worker, job, reason)
+            await self._end_cancelled(worker, job, job.cancel)
             return
         if job.failures >= worker.max_attempts:
             await self._end_failed(

@@ -76,6 +76,7 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
             database=database,
             loop_database=read,
             on_batch=teller(live),
+            gather_ms=25,
             subscribers=subscribers(),
             answers=answers(handlers),
             routes=routes(site),

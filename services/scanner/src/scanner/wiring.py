@@ -49,6 +49,7 @@ async def wire(
         yield Service(
             name="scanner",
             database=database,
+            gather_ms=10,
             subscribers=subscribers(handlers),
             workers=scans.workers(settings.scans_at_once),
         )
