@@ -16,8 +16,8 @@ from builder import tables
 from builder.clients.buildkit import BuildKit
 from builder.clients.git import Git
 from builder.domain.plan import BuildPlan
-from builder.errors import SourceError
 from shared.facts.webhook import RunCancelled, RunSuperseded
+from shared.git import Options, SourceRefused
 from shared.processes import run_child
 from shared.queries.builder import AskImageExists
 
@@ -229,9 +229,9 @@ async def test_a_push_starts_its_first_process_at_once(road: Any, repository: An
         assert argv[1] == "init"
         begun.append(time.monotonic())
         await run_child(argv, **options)
-        raise SourceError("source.measured", "enough was seen", "Nothing to do.")
+        raise SourceRefused("source.measured", "enough was seen", "Nothing to do.")
 
-    git = Git(roots=[repository.bare.parent], child=first_process_only)
+    git = Git(Options(roots=[repository.bare.parent], child=first_process_only))
     middles: list[float] = []
     async with road(git=git) as r:
         for number in range(1, 91):

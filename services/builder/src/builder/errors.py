@@ -1,10 +1,10 @@
 """What can go wrong on the way from source to image. Each has a code that stays, a sentence and an advice.
 
 Rejected (asked wrongly; the build ends as failed)
-├── SourceError          source.*   the repository, the credential, the commit
+├── SourceRefused        source.*   the repository, the credential, the commit (shared.git)
 └── BuildError           build.*    the Dockerfile, its steps, the version
 Unavailable (not now; the job is tried again with a growing delay)
-├── SourceAway           source.unreachable
+├── SourceAway           source.unreachable (shared.git)
 └── EngineAway           build.engine_away
 """
 
@@ -13,14 +13,6 @@ from __future__ import annotations
 from typing import Any
 
 from shared.errors import Rejected, Unavailable
-
-
-class SourceError(Rejected):
-    """The source cannot be had, and trying again would not help."""
-
-
-class SourceAway(Unavailable):
-    """The Git host does not answer; it may in a while."""
 
 
 class BuildError(Rejected):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -14,13 +13,14 @@ from shared.bus import Bus
 from shared.clock import Clock
 from shared.database import Database, Tx
 from shared.errors import KiopsError, Unavailable
+from shared.git import Credential, read_address, read_credential
 from shared.jobs import MAX_ATTEMPTS, Job, Worker
 from shared.logs import LogWriter
 from shared.queries.gateway import LeaseCredential
 from shared.sealing import KeyPair
 
 from builder import store
-from builder.clients.git import Credential, Fetched, read_address
+from builder.clients.git import Fetched
 from builder.domain.build import Stage, Ticket, Timing, cause_line, image_name, labels
 from builder.domain.dockerfile import bases
 from builder.domain.plan import Abilities, BuildPlan
@@ -75,11 +75,7 @@ class Credentials:
     async def lease(self, organisation: str, reference: str) -> Credential:
         """The credential of this reference. Raises Unavailable `bus.no_answer`, Rejected `credential.not_found`."""
         answer = await self._bus.ask(LeaseCredential(organisation=organisation, credential=reference, asker="builder"))
-        told = json.loads(self._keys.open(answer.sealed))
-        password = told.get("password", "")
-        if password.lstrip().startswith("-----BEGIN"):
-            return Credential(told.get("username", ""), private_key=password)
-        return Credential(told.get("username", ""), password)
+        return read_credential(self._keys.open(answer.sealed))
 
 
 class Builds:

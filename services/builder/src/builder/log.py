@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from shared.errors import KiopsError
+from shared.git import Credential
 from shared.logs import JobLog
 
-from builder.clients.git import Credential
 from builder.domain.build import Stage
 from builder.domain.steps import Event, Line, Note, Progress, Step, StepState, Warned
 

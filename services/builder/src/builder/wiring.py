@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from shared.git import Hints, Options
 from shared.platform import platform_id
 from shared.runtime import Host, Service
 
@@ -25,11 +26,14 @@ async def wire(
     settings = settings or BuilderSettings()
     images = buildkit or BuildKit(settings.engine_socket)
     sources = git or Git(
-        roots=[host.root / "demo", host.settings.home / "demo", *settings.source_roots],
-        protocols=settings.git_protocols,
-        timeout_seconds=settings.git_timeout_seconds,
-        known_hosts=host.data / "known_hosts",
-        ca_file=settings.git_ca_file,
+        Options(
+            roots=[host.root / "demo", host.settings.home / "demo", *settings.source_roots],
+            protocols=settings.git_protocols,
+            timeout_seconds=settings.git_timeout_seconds,
+            known_hosts=host.data / "known_hosts",
+            ca_file=settings.git_ca_file,
+            hints=Hints("BUILDER_SOURCE_ROOTS", "BUILDER_GIT_TIMEOUT_SECONDS", "BUILDER_GIT_PROTOCOLS", "BUILDER_GIT_CA_FILE"),
+        )
     )
     async with host.open_database(tables.metadata, package="builder") as database:
         handlers = Handlers(settings, host.clock, images)
