@@ -171,7 +171,7 @@ async def test_a_repository_that_cannot_be_read_fails_every_area_by_name(scannin
     async with scanning() as scanner:
         await scanner.hear(push(tmp_path / "gone.git", "1" * 40))
         failures = await scanner.until(lambda found: len(found) == 3, ScanFailed, seconds=20)
-    assert {fact.code for fact in failures} == {"source.refused"} and all(fact.advice for fact in failures)
+    assert {fact.code for fact in failures} == {"source.not_found"} and all(fact.advice for fact in failures)
 
 
 @pytest.mark.usefixtures("gitleaks", "semgrep")

@@ -1,13 +1,13 @@
 """The scanner's own errors, each with a stable code.
 
 Rejected
-├── SourceRefused    source.refused, source.not_allowed, source.commit_missing
+├── SourceRefused    source.*   the repository, the credential, the commit (shared.git)
 ├── ImageGone        image.gone
 ├── DataInvalid      data.invalid
 ├── EngineMissing    engine.missing
 └── EngineRefused    engine.refused
 Unavailable
-├── SourceAway       source.away
+├── SourceAway       source.unreachable (shared.git)
 └── ContainerEngineAway   docker.away
 """
 
@@ -16,19 +16,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.errors import Rejected, Unavailable
-
-
-class SourceRefused(Rejected):
-    """The repository exists, and we may not read it, or it has not what was asked for."""
-
-
-class SourceAway(Unavailable):
-    """The repository does not answer."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            "source.away", f"the repository could not be read: {what}", "It is tried again; check its address and the network."
-        )
 
 
 class ImageGone(Rejected):

@@ -7,11 +7,12 @@ from contextlib import aclosing
 
 from shared.database import Tx
 from shared.errors import KiopsError
+from shared.git import Credential
 from shared.jobs import Job, Worker
 from shared.logs import JobLog, LogWriter
 from shared.words import ScanState
 
-from scanner.clients.git import Credential, FetchesSource
+from scanner.clients.git import FetchesSource
 from scanner.domain.evidence import AreaScan
 from scanner.domain.findings import counts
 from scanner.engines import Engines

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from shared.git import Credential, Hints, Options, read_credential
 from shared.queries.gateway import LeaseCredential
 from shared.runtime import Host, Service
 
 from scanner import tables
 from scanner.clients.engine import ContainerEngine
-from scanner.clients.git import Credential, FetchesSource, Git, read_credential
+from scanner.clients.git import FetchesSource, Git
 from scanner.data.keeper import Keeper
 from scanner.engines import Engines, Installed, Programs
 from scanner.handlers import Handlers
@@ -31,7 +32,12 @@ async def wire(
 ) -> AsyncIterator[Service]:
     """The scanner. `git` and `engines` replace what it reaches outside."""
     settings = settings or ScannerSettings()
-    roots = [host.root / "demo", host.settings.home / "demo", *settings.source_roots]
+    options = Options(
+        roots=[host.root / "demo", host.settings.home / "demo", *settings.source_roots],
+        timeout_seconds=settings.fetch_seconds,
+        nice=settings.engine_nice,
+        hints=Hints("SCANNER_SOURCE_ROOTS", "SCANNER_FETCH_SECONDS"),
+    )
     async with host.open_database(tables.metadata, package="scanner") as database:
         handlers = Handlers(host.clock, host.objects, deadline_seconds=settings.scan_deadline_seconds)
 
@@ -41,7 +47,7 @@ async def wire(
 
         scans = Scans(
             handlers,
-            git or Git(roots=roots, seconds=settings.fetch_seconds, nice=settings.engine_nice),
+            git or Git(options),
             engines or installed(host, settings),
             lease,
             host.logs,

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scanner.clients.git import Credential, Git, read_credential
-from scanner.errors import SourceAway, SourceRefused
+from scanner.clients.git import Git
+from shared.git import Credential, Options, SourceAway, SourceRefused
 
 
 async def test_the_commit_with_all_its_history_and_its_files(repository: Any, tmp_path: Path) -> None:
     repository.commit({"a.txt": "1\n"})
     second = repository.commit({"ünï/b c.txt": "2\n"})
     repository.commit({"later.txt": "3\n"})
-    source = await Git(roots=[tmp_path]).fetch(str(repository.folder), second, tmp_path / "to")
+    source = await Git(Options(roots=[tmp_path])).fetch(str(repository.folder), second, tmp_path / "to")
     assert (source.commits, source.files, source.shallow) == (2, 2, False)
     assert (source.tree / "ünï" / "b c.txt").read_text() == "2\n" and not (source.tree / "later.txt").exists()
 
@@ -23,43 +23,33 @@ async def test_the_commit_with_all_its_history_and_its_files(repository: Any, tm
 async def test_a_link_in_the_tree_leads_nowhere(repository: Any, tmp_path: Path) -> None:
     (repository.folder / "link").symlink_to("/etc/passwd")
     tip = repository.commit({"a.txt": "1\n"})
-    source = await Git(roots=[tmp_path]).fetch(str(repository.folder), tip, tmp_path / "to")
+    source = await Git(Options(roots=[tmp_path])).fetch(str(repository.folder), tip, tmp_path / "to")
     assert not (source.tree / "link").is_symlink() and (source.tree / "link").read_text() == "/etc/passwd"
 
 
 async def test_a_commit_that_was_pushed_over_is_named(repository: Any, tmp_path: Path) -> None:
     repository.commit({"a.txt": "1\n"})
     with pytest.raises(SourceRefused) as raised:
-        await Git(roots=[tmp_path]).fetch(str(repository.folder), "1" * 40, tmp_path / "to")
-    assert raised.value.code == "source.commit_missing"
+        await Git(Options(roots=[tmp_path])).fetch(str(repository.folder), "1" * 40, tmp_path / "to")
+    assert raised.value.code == "source.commit_gone"
 
 
 async def test_a_repository_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(SourceRefused) as raised:
-        await Git(roots=[tmp_path]).fetch(str(tmp_path / "gone.git"), "1" * 40, tmp_path / "to")
-    assert raised.value.code == "source.refused" and raised.value.advice
+        await Git(Options(roots=[tmp_path])).fetch(str(tmp_path / "gone.git"), "1" * 40, tmp_path / "to")
+    assert raised.value.code == "source.not_found" and raised.value.advice
 
 
 async def test_a_host_that_does_not_answer_is_tried_again_later(tmp_path: Path) -> None:
     with pytest.raises(SourceAway) as raised:
-        await Git(roots=[]).fetch("http://127.0.0.1:9/x.git", "1" * 40, tmp_path / "to")
-    assert raised.value.code == "source.away"
+        await Git(Options(roots=[])).fetch("http://127.0.0.1:9/x.git", "1" * 40, tmp_path / "to")
+    assert raised.value.code == "source.unreachable"
 
 
-@pytest.mark.parametrize(
-    "url", ["/etc", "file:///root", "ext::sh -c id", "--upload-pack=id", "", "ftp://h/x", "https://h/x y", "{root}/../x"]
-)
-async def test_addresses_that_may_not_be_read(url: str, tmp_path: Path) -> None:
+async def test_an_address_that_may_not_be_read_never_reaches_git(repository: Any, tmp_path: Path) -> None:
     with pytest.raises(SourceRefused) as raised:
-        await Git(roots=[tmp_path / "allowed"]).fetch(url.format(root=tmp_path / "allowed"), "1" * 40, tmp_path / "to")
-    assert raised.value.code == "source.not_allowed"
-
-
-async def test_a_link_out_of_an_allowed_folder_is_refused(repository: Any, tmp_path: Path) -> None:
-    (tmp_path / "allowed").mkdir()
-    (tmp_path / "allowed" / "shop").symlink_to(repository.folder)
-    with pytest.raises(SourceRefused):
-        await Git(roots=[tmp_path / "allowed"]).fetch(str(tmp_path / "allowed" / "shop"), "1" * 40, tmp_path / "to")
+        await Git(Options(roots=[tmp_path / "allowed"])).fetch(str(repository.folder), "1" * 40, tmp_path / "to")
+    assert raised.value.code == "source.path_not_allowed" and not (tmp_path / "to").exists()
 
 
 async def test_a_password_is_in_no_command_line_and_no_error(tmp_path: Path) -> None:
@@ -70,17 +60,11 @@ async def test_a_password_is_in_no_command_line_and_no_error(tmp_path: Path) -> 
         f'#!/bin/sh\necho "$@" >> {seen}\ncase "$*" in *fetch*) echo "fatal: $KIOPS_GIT_PASSWORD" >&2; exit 128;; esac\n'
     )
     program.chmod(0o755)
-    git = Git(roots=[], program=str(program))
-    with pytest.raises(SourceAway) as raised:
+    git = Git(Options(roots=[], program=str(program)))
+    with pytest.raises(SourceRefused) as raised:
         await git.fetch("https://git.example.org/x.git", "1" * 40, tmp_path / "to", credential=Credential("ada", password))
-    assert password not in seen.read_text() and password not in str(raised.value) and "fetch" in seen.read_text()
-
-
-def test_what_the_gateway_seals_is_understood() -> None:
-    assert read_credential('{"username": "ada", "password": "x"}') == Credential("ada", "x")
-    assert read_credential("just-a-token") == Credential("git", "just-a-token")
-    key = "-----BEGIN" + " OPENSSH PRIVATE KEY-----\nx\n"
-    assert read_credential(__import__("json").dumps({"username": "git", "password": key})).private_key == key
+    assert password not in seen.read_text() and "fetch" in seen.read_text()
+    assert password not in f"{raised.value} {raised.value.detail}" and "•••" in str(raised.value)
 
 
 async def test_a_repository_over_http_that_knows_no_protocol_is_fetched_whole(repository: Any, tmp_path: Path) -> None:
@@ -103,7 +87,7 @@ async def test_a_repository_over_http_that_knows_no_protocol_is_fetched_whole(re
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        source = await Git(roots=[]).fetch(f"http://127.0.0.1:{server.server_port}/x.git", tip, tmp_path / "to")
+        source = await Git(Options(roots=[])).fetch(f"http://127.0.0.1:{server.server_port}/x.git", tip, tmp_path / "to")
     finally:
         server.shutdown()
     assert source.files == 1 and source.commits == 1

@@ -12,6 +12,7 @@ from scanner.domain.evidence import AreaScan
 from scanner.errors import EngineMissing, EngineRefused
 from scanner.scanners import gitleaks as engine
 from scanner.scanners.program import Program
+from shared.git import Options
 from shared.processes import ChildTimeout
 from shared.words import ScanState, Severity
 
@@ -24,7 +25,7 @@ def search(tmp_path: Path, job: Any, gitleaks: Program, props: Any) -> Search:
 
     async def run(repository: Any, commit: str, *, program: Program | None = None) -> tuple[AreaScan, tuple[str, ...]]:
         folder = job.folder / f"source-{commit[:8]}"
-        source: Source = await Git(roots=[tmp_path]).fetch(str(repository.folder), commit, folder, job=job)
+        source: Source = await Git(Options(roots=[tmp_path])).fetch(str(repository.folder), commit, folder, job=job)
         return await engine.scan(
             program or gitleaks,
             source.repository,
@@ -141,7 +142,7 @@ async def test_a_shallow_history_is_only_partly_read(
     tip = repository.commit({"b.py": "b = 1\n"})
     shallow = tmp_path / "shallow"
     repository.git("clone", "--quiet", "--bare", "--depth=1", f"file://{repository.folder}", str(shallow))
-    source = await Git(roots=[tmp_path]).fetch(str(shallow), tip, job.folder / "source", job=job)
+    source = await Git(Options(roots=[tmp_path])).fetch(str(shallow), tip, job.folder / "source", job=job)
     area, _ = await engine.scan(
         gitleaks, source.repository, tip, key=props.KEY, commits=source.commits, shallow=source.shallow, job=job,
         home=_made(job.folder / "home"),
