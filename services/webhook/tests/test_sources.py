@@ -6,10 +6,10 @@ import json
 
 import pytest
 from shared.errors import Broken, Rejected
+from shared.git import Credential
 from shared.queries.webhook import ResolveSource, TestSource
 from shared.sealing import KeyPair, seal
-from webhook.clients.git import Credential, Refs
-from webhook.handlers.sources import read_credential
+from webhook.clients.git import Refs
 
 from .conftest import FIRST, SECOND, SHOP, THIRD, Wired
 
@@ -85,9 +85,3 @@ async def test_an_unknown_service_has_no_source(wired: Wired) -> None:
         with pytest.raises(Rejected) as caught:
             await props.ask(ResolveSource(organisation="main", service=SHOP, name_="main"))
         assert caught.value.code == "service.unknown"
-
-
-def test_a_credential_is_a_name_with_a_password_or_a_token() -> None:
-    assert read_credential("token") == Credential(password="token")
-    assert read_credential("12345") == Credential(password="12345")
-    assert read_credential('{"username": "u", "password": null}') == Credential(username="u")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from shared.git import Hints, Options
 from shared.queries.gateway import LeaseCredential
 from shared.runtime import Host, Service
 
@@ -40,8 +41,11 @@ async def wire(host: Host, settings: WebhookSettings | None = None, *, git: Read
                 database,
                 git
                 or Git(
-                    roots=[host.root / "demo", *settings.source_roots],
-                    timeout_seconds=settings.git_timeout_seconds,
+                    Options(
+                        roots=[host.root / "demo", *settings.source_roots],
+                        timeout_seconds=settings.git_timeout_seconds,
+                        hints=Hints("WEBHOOK_SOURCE_ROOTS", "WEBHOOK_GIT_TIMEOUT_SECONDS"),
+                    )
                 ),
                 keys,
                 lease,

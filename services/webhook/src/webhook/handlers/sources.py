@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from shared.database import Database
 from shared.errors import Rejected
+from shared.git import Credential, read_credential
 
 from webhook import store
-from webhook.clients.git import Credential, Refs
+from webhook.clients.git import Refs
 from webhook.domain.rules import COMMIT
 from webhook.sealed import Secrets
 
@@ -67,18 +67,6 @@ class Sources:
         if found is None or found.service.organisation != organisation:
             raise Rejected("webhook.endpoint_unknown", "there is no such endpoint", "Reload the page.", status=404)
         return found, self._keys.open(found.sealed_secret).decode()
-
-
-def read_credential(plain: str) -> Credential:
-    """The gateway seals a JSON object with username and password (or private_key); anything else is a token."""
-    try:
-        value = json.loads(plain)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        return Credential(password=plain)
-    text = {name: str(value.get(name) or "") for name in ("username", "password", "private_key")}
-    return Credential(**text)
 
 
 def named(refs: Refs, name: str) -> Named:
