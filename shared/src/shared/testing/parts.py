@@ -59,7 +59,8 @@ class Parts:
 
     def took_part(self, name: str, version: str) -> None:
         """Remembers a part for the list at the end of the run."""
-        self.present[name] = version
+        known = {each.casefold(): each for each in self.present}
+        self.present[known.get(name.casefold(), name)] = version
         self.missing.pop(name, None)
 
     def absent(self, name: str, why: str) -> NoReturn:
