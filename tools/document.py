@@ -27,6 +27,26 @@ DOCS = ROOT / "docs"
 MADE = "<!-- Made by tools/document.py from the code. Change the code, then run it again. -->"
 EXAMPLES = ROOT / "shared" / "src" / "shared"
 
+MESSAGES_INTRO = """\
+{fact} facts, {order} orders, {query} queries. Facts and orders lie on the stream `EVENTS`; a query is stored nowhere. The same for
+programs: [asyncapi.json](asyncapi.json) (AsyncAPI 3.0).
+
+Every message has `organisation` (text) and `service` (the service's id; `_` where there is none) besides its own fields, every
+order also `intent` (the id under which a person's wish is stored; empty when no person asked). The body is JSON. CloudEvents
+attributes are NATS headers: `ce-id`, `ce-type`, `ce-source`, `ce-subject`, `ce-time`, `ce-correlationid` (the run),
+`ce-causationid` (the message before), and `traceparent`. `Nats-Msg-Id` is `ce-id`. Unknown fields are passed over and unknown codes
+read as `other`, so that an older reader bears a newer writer. Contracts only grow: a field is added with a default, another
+meaning is another message."""
+CODES_INTRO = "Words that a state, cause or verdict is told by. `other` is what a reader makes of one it does not know."
+SETTINGS_INTRO = """\
+Every setting is an environment variable; none has to be set. Units are in the names. A list is written as JSON. `kiops settings`
+prints all of them with the values that they have on your machine."""
+COMMANDS_INTRO = """\
+From a checkout each is written `./kiops ...`. `--json` prints one JSON object (or one per line) and nothing else. An error is told
+as what happened, what to do and a code; the exit code is 0 (done), 1 (no: it failed, or was blocked), 2 (asked wrongly), 3
+(something is away) or 4 (a defect of ours). On the machine itself commands sign in with the token file in the data folder;
+elsewhere with `kiops login`."""
+
 
 def sentence(cls: Any) -> str:
     """A docstring as one paragraph."""
@@ -119,15 +139,7 @@ class Messages:
             MADE,
             "# Messages",
             "",
-            f"{counted['fact']} facts, {counted['order']} orders, {counted['query']} queries. Facts and orders lie on the stream",
-            "`EVENTS`; a query is stored nowhere. The same for programs: [asyncapi.json](asyncapi.json) (AsyncAPI 3.0).",
-            "",
-            "Every message has `organisation` (text) and `service` (the service's id; `_` where there is none) besides its own fields,",
-            "every order also `intent` (the id under which a person's wish is stored; empty when no person asked). The body is JSON.",
-            "CloudEvents attributes are NATS headers: `ce-id`, `ce-type`, `ce-source`, `ce-subject`, `ce-time`, `ce-correlationid` (the",
-            "run), `ce-causationid` (the message before), and `traceparent`. `Nats-Msg-Id` is `ce-id`. Unknown fields are passed over and",
-            "unknown codes read as `other`, so that an older reader bears a newer writer. Contracts only grow: a field is added with a",
-            "default, another meaning is another message.",
+            MESSAGES_INTRO.format(**counted),
             "",
         ]
         rows = [
@@ -149,7 +161,7 @@ class Messages:
             for name in missing:
                 told.add(name)
                 lines += [f"### {name}", "", sentence(self.parts[name]), "", *self.fields(self.parts[name], common=True), ""]
-        lines += ["## Codes", "", "Words that a state, cause or verdict is told by. `other` is what a reader makes of one it does not know.", ""]
+        lines += ["## Codes", "", CODES_INTRO, ""]
         for name, cls in sorted(self.words.items()):
             codes = ", ".join(f"`{value.value}`" for value in cls)
             lines += [f"### {name}", "", sentence(cls), "", codes, ""]
@@ -352,8 +364,7 @@ def settings() -> str:
         MADE,
         "# Settings",
         "",
-        "Every setting is an environment variable; none has to be set. Units are in the names. A list is written as JSON. `kiops",
-        "settings` prints all of them with the values that they have on your machine.",
+        SETTINGS_INTRO,
         "",
     ]
     for owner, cls in settings_classes():
@@ -407,10 +418,7 @@ def commands() -> str:
         MADE,
         "# Commands",
         "",
-        "From a checkout each is written `./kiops ...`. `--json` prints one JSON object (or one per line) and nothing else. An error is",
-        "told as what happened, what to do and a code; the exit code is 0 (done), 1 (no: it failed, or was blocked), 2 (asked wrongly),",
-        "3 (something is away) or 4 (a defect of ours). On the machine itself commands sign in with the token file in the data folder;",
-        "elsewhere with `kiops login`.",
+        COMMANDS_INTRO,
         "",
     ]
     for words, command in every_command():
