@@ -35,6 +35,7 @@ BASE_IMAGE = {"busybox-static": _static_busybox}
 TESTS = {
     "chromium": _program("chromium"),
     "postgresql": lambda: bool(glob.glob("/usr/lib/postgresql/*/bin/initdb")),
+    "libatomic1": lambda: bool(glob.glob("/usr/lib/*/libatomic.so.1")),  # Node.js, which drives the browser
     "strace": _program("strace"),
     "procps": _program("ps"),
     "iproute2": _program("ip"),
