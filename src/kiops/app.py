@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,6 +56,28 @@ def _ours(problem: Exception) -> None:
     if errors and isinstance(problem, errors.KiopsError):
         kind = {"rejected": Exit.ASKED_WRONGLY, "unavailable": Exit.AWAY}.get(problem.kind, Exit.DEFECT)
         fail(problem.message, advice=problem.advice, code=problem.code, exit_code=kind)
+    pydantic = sys.modules.get("pydantic")
+    if pydantic and isinstance(problem, pydantic.ValidationError) and problem.title.endswith("Settings"):
+        _wrong_setting(problem)
+
+
+def _wrong_setting(problem: Any) -> None:
+    """A value in the environment that is none: its name, what is wrong and what it may be, never the value (it may be secret)."""
+    import importlib
+
+    first = problem.errors(include_input=False, include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    prefix = ""
+    for name in list(sys.modules):
+        if name == "shared.settings" or name.endswith(".settings"):
+            found = getattr(importlib.import_module(name), problem.title, None)
+            prefix = getattr(found, "model_config", {}).get("env_prefix", "") if found else prefix
+    fail(
+        f"the setting {(prefix + field).upper()} is wrong: {first['msg']}",
+        advice="`kiops settings` shows every setting with its sentence",
+        code="settings.wrong",
+        exit_code=Exit.ASKED_WRONGLY,
+    )
 
 
 def _defect(problem: Exception) -> None:

@@ -142,3 +142,14 @@ def test_a_defect_names_the_place_of_the_report(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(("ms", "text"), [(3, "3 ms"), (2600, "2.6 s"), (250_000, "4 min 10 s"), (None, "")])
 def test_durations(ms: float | None, text: str) -> None:
     assert terminal.seconds(ms) == text
+
+
+def test_a_wrong_setting_is_the_askers_and_its_value_is_not_shown(tmp_path: Path) -> None:
+    """Exit 2 with the variable's name; the value may be a secret that was put in the wrong place."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kiops", "serve", "all", "--data", str(tmp_path), "--port", "0"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "KIOPS_LEASE_SECONDS": "put-here-by-mistake"},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == Exit.ASKED_WRONGLY
+    assert "KIOPS_LEASE_SECONDS" in done.stderr and "settings.wrong" in done.stderr and "mistake" not in done.stderr

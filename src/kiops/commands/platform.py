@@ -97,7 +97,9 @@ def doctor(as_json: Json = False) -> None:
 
 def serve(
     names: Annotated[list[str], typer.Argument(help="Services to run in this process, or all.")],
-    port: Annotated[int | None, typer.Option("--port", help="HTTP port; default 8640 with the gateway, else a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", envvar="KIOPS_PORT", help="HTTP port; default 8640 with the gateway, else a free one.")
+    ] = None,
     host: Annotated[str, typer.Option("--host", envvar="KIOPS_HOST", help="Address to serve on.")] = "127.0.0.1",
     data: Data = None,
 ) -> None:

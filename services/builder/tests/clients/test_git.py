@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from builder.clients.git import Git
 from shared.git import Credential, Options, SourceAway, SourceRefused
 from shared.processes import Finished, run_child
@@ -136,7 +137,6 @@ async def test_a_host_that_is_away_or_failing_is_tried_again_later(git_server: A
 
 
 async def test_an_untrusted_certificate_is_named(git_server: Any, tmp_path: Path) -> None:
-    trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
