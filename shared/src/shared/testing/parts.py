@@ -102,8 +102,18 @@ def parts() -> Parts:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Heavy tests come last: their parts are built while the others run."""
-    items.sort(key=lambda item: item.get_closest_marker("heavy") is not None)
+    """Heavy tests come late: their parts are built while the others run.
+
+    Browser tests come last: Playwright's session keeps an event loop running in this thread, in which no other test
+    could run one of its own.
+    """
+
+    def place(item: pytest.Item) -> int:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            return 2
+        return 1 if item.get_closest_marker("heavy") else 0
+
+    items.sort(key=place)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
