@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from operator_proxy import store
 from operator_proxy.clients.docker import Engine
-from operator_proxy.clients.http import exchange
+from shared.exchange import exchange
 
 
 async def fails(w: Any, image: str, number: int, *, seconds: float = 90, **changes: Any) -> Any:

@@ -10,8 +10,8 @@ from typing import Any
 from operator_proxy import cleanup
 from operator_proxy.clients.docker import Engine
 from operator_proxy.clients.edge import Edge
-from operator_proxy.clients.http import exchange
 from operator_proxy_props import Client
+from shared.exchange import exchange
 from shared.facts.gateway import ServiceDeleted
 from shared.orders.operator_proxy import RemoveTarget
 from shared.platform import platform_id

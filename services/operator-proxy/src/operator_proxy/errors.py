@@ -1,7 +1,7 @@
 """What goes wrong between a release and its runtime.
 
 Unavailable
-├── EngineAway            engine.away                  the engine does not answer; tried again
+├── EngineAway            engine.away                  the engine does not answer; tried again (shared.engine)
 └── EngineBusy            engine.failed                the engine could not, for a reason of its own; tried again
 Rejected
 ├── EngineRefused         engine.refused               the engine says that it was asked wrongly
@@ -22,16 +22,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared.errors import Rejected, Unavailable
-
-
-class EngineAway(Unavailable):
-    def __init__(self, place: str, cause: str) -> None:
-        super().__init__(
-            "engine.away",
-            f"the container engine at {place} does not answer: {cause}",
-            "Start it (`systemctl start docker`, or `dockerd`), then see `kiops doctor`.",
-            place=place,
-        )
 
 
 class EngineBusy(Unavailable):

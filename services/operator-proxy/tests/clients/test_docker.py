@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from operator_proxy.clients import connections
 from operator_proxy.clients.docker import Engine, about, log_lines
-from operator_proxy.clients.http import Answer
-from operator_proxy.errors import EngineAway, EngineBusy, EngineRefused, ImageGone, NotStartable, PortTaken
+from operator_proxy.errors import EngineBusy, EngineRefused, ImageGone, NotStartable, PortTaken
+from shared.engine import EngineAway
+from shared.exchange import Answer
 
 
 @pytest.fixture

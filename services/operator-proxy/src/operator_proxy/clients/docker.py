@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from operator_proxy.clients.http import Answer, exchange
-from operator_proxy.errors import EngineAway, EngineBusy, EngineRefused, ImageGone, NotStartable, PortTaken
+from shared.engine import EngineLine, refusal
+from shared.exchange import Answer
+
+from operator_proxy.errors import EngineBusy, EngineRefused, ImageGone, NotStartable, PortTaken
 
 NEWEST_API = (1, 47)
 _PORT_TAKEN = re.compile(r"[\d\]]:(\d+)\b.*(?:already allocated|already in use)")
@@ -80,14 +82,12 @@ class Engine:
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
+        self._line = EngineLine(socket, setting="OPERATOR_PROXY_ENGINE_SOCKET")
         self._prefix = ""
 
     # -- the exchange ------------------------------------------------------------------------------------------------
     async def _exchange(self, method: str, target: str, **kwargs: Any) -> Answer:
-        try:
-            return await exchange(self.socket, method, target, **kwargs)
-        except (OSError, TimeoutError) as error:
-            raise EngineAway(str(self.socket), str(error) or type(error).__name__) from error
+        return await self._line.ask(method, target, **kwargs)
 
     async def call(
         self,
@@ -126,7 +126,7 @@ class Engine:
         """The answer of /version; also chooses the API version."""
         answer = await self._exchange("GET", "/version", timeout_seconds=10)
         if answer.status != 200:
-            raise EngineAway(str(self.socket), f"status {answer.status} to /version")
+            raise self._line.away(f"status {answer.status} to /version")
         said = json.loads(answer.body)
         major, minor = min(NEWEST_API, _numbers(str(said.get("ApiVersion", "1.41"))))
         self._prefix = f"/v{major}.{minor}"
@@ -251,10 +251,6 @@ def _labels(labels: tuple[str, ...]) -> str:
 
 
 def _refusal(answer: Answer, what: str) -> EngineBusy | EngineRefused:
-    try:
-        message = str(json.loads(answer.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        message = answer.body.decode(errors="replace")[:300]
     if answer.status >= 500:
-        return EngineBusy(what, message)
-    return EngineRefused(what, message, answer.status)
+        return EngineBusy(what, refusal(answer))
+    return EngineRefused(what, refusal(answer), answer.status)

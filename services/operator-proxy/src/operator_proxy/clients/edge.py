@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from shared.exchange import exchange
+
 from operator_proxy.clients import connections
 from operator_proxy.clients.docker import Engine
 from operator_proxy.clients.edge_image import ensure_image
-from operator_proxy.clients.http import exchange
 from operator_proxy.domain import naming, routes
 from operator_proxy.domain.health import Probe
 from operator_proxy.domain.routes import Route

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from operator_proxy.clients.http import Malformed, exchange
+from shared.exchange import Malformed, exchange
 
 
 @asynccontextmanager
@@ -81,3 +81,60 @@ async def test_waits_no_longer_than_it_may() -> None:
 async def test_says_that_nobody_is_there(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         await exchange(tmp_path / "nobody.sock", "GET", "/")
+
+
+# -- a body that is handed on as it comes ------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: 12\r\n\r\nhello, world", b"Transfer-Encoding: chunked\r\n\r\n7\r\nhello, \r\n5\r\nworld\r\n0\r\n\r\n"],
+)
+async def test_hands_a_long_body_on_without_keeping_it(framing: bytes) -> None:
+    parts: list[bytes] = []
+
+    async def keep(part: bytes) -> None:
+        parts.append(part)
+
+    async with saying(b"HTTP/1.1 200 OK\r\n" + framing) as (place, _):
+        got = await exchange(place, "GET", "/", into=keep, max_bytes=3)
+    assert (got.status, got.body, b"".join(parts)) == (200, b"", b"hello, world")
+
+
+async def test_a_refusal_is_not_taken_for_the_body() -> None:
+    parts: list[bytes] = []
+
+    async def keep(part: bytes) -> None:
+        parts.append(part)
+
+    async with saying(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone") as (place, _):
+        got = await exchange(place, "GET", "/", into=keep)
+    assert (got.status, got.body, parts) == (404, b"gone", [])
+
+
+async def test_a_long_body_may_take_its_time_once_it_has_begun() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+        await asyncio.sleep(0.6)
+        writer.write(b"b")
+        writer.close()
+
+    parts: list[bytes] = []
+
+    async def keep(part: bytes) -> None:
+        parts.append(part)
+
+    async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
+        place = server.sockets[0].getsockname()[:2]
+        await exchange(place, "GET", "/", into=keep, timeout_seconds=0.3)
+        assert b"".join(parts) == b"ab"
+        with pytest.raises(TimeoutError):
+            await exchange(place, "GET", "/", timeout_seconds=0.3)
+
+
+async def test_a_body_that_is_cut_short_is_told_though_it_was_handed_on() -> None:
+    async def keep(part: bytes) -> None:
+        pass
+
+    async with saying(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort") as (place, _):
+        with pytest.raises(Malformed):
+            await exchange(place, "GET", "/", into=keep)

@@ -1,13 +1,14 @@
 """One HTTP/1.1 exchange on a connection of its own, over TCP or a unix socket.
 
-The engine's API and the edge are asked a few times a second at most. A connection per exchange needs no pool, so nothing stays
-loaded or open while the platform is idle, and a probe never meets a connection that was opened before the switch it asks about.
+For the container engine and the edge, which are asked a few times a second at most. A connection per exchange needs no pool, so
+nothing stays loaded or open while the platform is idle, and a probe never meets a connection that was opened before the switch it
+asks about.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,10 +36,10 @@ class Answer:
 class _Reader:
     """What httptools calls while it reads a response."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, streamed: bool) -> None:
         self.answer = Answer()
         self.done = False
-        self._left = max_bytes
+        self._left, self._streamed = max_bytes, streamed
         self._parts: list[bytes] = []
         self.parser = httptools.HttpResponseParser(self)
 
@@ -48,7 +49,20 @@ class _Reader:
     def on_headers_complete(self) -> None:
         self.answer.status = self.parser.get_status_code()
 
+    @property
+    def streams(self) -> bool:
+        """Whether the body is handed on as it comes: one that was wanted so, and is no refusal."""
+        return self._streamed and 200 <= self.answer.status < 300
+
+    def take(self) -> list[bytes]:
+        """What has come since the last time."""
+        taken, self._parts = self._parts, []
+        return taken
+
     def on_body(self, part: bytes) -> None:
+        if self.streams:
+            self._parts.append(part)
+            return
         # What is over the limit is read but not kept: the status still counts.
         self._parts.append(part[: self._left])
         self._left -= len(self._parts[-1])
@@ -91,8 +105,12 @@ async def exchange(
     body: bytes | AsyncIterator[bytes] = b"",
     timeout_seconds: float = 30,
     max_bytes: int = 8 * 1024 * 1024,
+    into: Callable[[bytes], Awaitable[object]] | None = None,
 ) -> Answer:
     """Send one request and read its answer; of the body at most `max_bytes` are kept.
+
+    With `into` the body of a good answer (2xx) is handed to it part by part and not kept, however long it is; the time then
+    counts up to the answer's first part only.
 
     Raises OSError when there is no connection, Malformed when the answer is cut short or no HTTP, TimeoutError after
     `timeout_seconds`.
@@ -103,7 +121,8 @@ async def exchange(
     elif body or method in ("POST", "PUT"):
         fields["Content-Length"] = str(len(body))
     head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
-    async with asyncio.timeout(timeout_seconds):
+    # Not wait_for: on Python 3.11 it can swallow a cancel.
+    async with asyncio.timeout(timeout_seconds) as deadline:
         reader, writer = await _connect(place)
         try:
             writer.write(head.encode("latin-1"))
@@ -111,10 +130,14 @@ async def exchange(
                 await _send(writer, body)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # refused before all was sent: the answer, if there is one, says why
-            receiver = _Reader(max_bytes)
+            receiver = _Reader(max_bytes, into is not None)
             try:
                 while not receiver.done and (part := await reader.read(CHUNK)):
                     receiver.parser.feed_data(part)
+                    if into is not None and receiver.streams:
+                        deadline.reschedule(None)
+                        for piece in receiver.take():
+                            await into(piece)
             except httptools.HttpParserError as error:
                 raise Malformed(f"no HTTP answer: {error}") from error
             return receiver.result()
