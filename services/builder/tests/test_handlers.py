@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from builder import store, tables
 from builder.domain.build import BuildRequest, BuildState, Ticket, Timing
 from builder.domain.steps import Built
-from builder.errors import BuildError, EngineAway
+from builder.errors import BuildError
 from builder.handlers import Handlers
 from builder.jobs import Credentials, clean_up, named
 from builder.settings import BuilderSettings
 from shared.clock import HeldClock
 from shared.database import Database
+from shared.engine import EngineAway
 from shared.errors import Broken
 from shared.facts import builder as facts
 from shared.queries.gateway import LeaseCredential, SealedCredential

@@ -127,9 +127,9 @@ async def test_an_engine_that_is_away_is_tried_again_and_then_named(road: Any, r
     async with road(settings={"engine_socket": tmp_path / "no.sock"}) as r:
         run = await r.push(commit)
         failed = await r.over(run, seconds=40)
-        assert (failed.name, failed.code) == ("build.failed", "build.engine_away")
+        assert (failed.name, failed.code) == ("build.failed", "engine.away")
         assert r.names(run).count("build.started") == 5
-        assert any("build.engine_away" in line for line in await r.log(failed))
+        assert any("engine.away" in line for line in await r.log(failed))
         assert "engine" in await r.builder.failing()
 
 

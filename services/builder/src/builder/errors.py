@@ -5,31 +5,16 @@ Rejected (asked wrongly; the build ends as failed)
 └── BuildError           build.*    the Dockerfile, its steps, the version
 Unavailable (not now; the job is tried again with a growing delay)
 ├── SourceAway           source.unreachable (shared.git)
-└── EngineAway           build.engine_away
+└── EngineAway           engine.away (shared.engine)
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from shared.errors import Rejected, Unavailable
+from shared.errors import Rejected
 
 
 class BuildError(Rejected):
     """The source does not become an image as it is."""
-
-
-class EngineAway(Unavailable):
-    """The engine does not answer, or went away in the middle of a build."""
-
-    def __init__(self, address: str, why: str, **detail: Any) -> None:
-        super().__init__(
-            "build.engine_away",
-            f"The engine that builds images does not answer at {address}: {why}",
-            "Start it (`dockerd`, or `systemctl start docker`), or name another with BUILDER_ENGINE_SOCKET; the build "
-            "is tried again by itself for a while.",
-            **detail,
-        )
 
 
 class EngineCannotBuild(BuildError):

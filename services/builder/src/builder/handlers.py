@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from shared.clock import Clock
 from shared.database import Tx
+from shared.engine import EngineAway
 from shared.errors import KiopsError
 from shared.facts.builder import BuildCancelled, BuildFailed, BuildQueued, BuildStarted, BuildSucceeded, SourceFetched
 from shared.queries.builder import ImageExists
@@ -23,7 +24,7 @@ from builder.domain.build import (
     waits_for,
 )
 from builder.domain.steps import Built
-from builder.errors import BuildError, EngineAway
+from builder.errors import BuildError
 from builder.settings import BuilderSettings
 from shared import ids
 
@@ -175,7 +176,7 @@ class Handlers:
         try:
             return ImageExists(exists=await self._images.exists(image_id))
         except EngineAway as error:
-            return ImageExists(error="engine.away", detail=error.message, advice=error.advice)
+            return ImageExists(error=error.code, detail=error.message, advice=error.advice)
 
 
 def _about(ticket: Ticket) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.database import Database, Tx
+from shared.engine import EngineAway
 from shared.errors import KiopsError, Unavailable
 from shared.git import Credential, read_address, read_credential
 from shared.jobs import MAX_ATTEMPTS, Job, Worker
@@ -25,7 +26,7 @@ from builder.domain.build import Stage, Ticket, Timing, cause_line, image_name, 
 from builder.domain.dockerfile import bases
 from builder.domain.plan import Abilities, BuildPlan
 from builder.domain.steps import Built, Event
-from builder.errors import BuildDeadline, BuildError, EngineAway
+from builder.errors import BuildDeadline, BuildError
 from builder.handlers import Handlers
 from builder.log import BuildLog
 from builder.settings import BuilderSettings

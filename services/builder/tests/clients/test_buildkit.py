@@ -15,7 +15,8 @@ import pytest
 from builder.clients.buildkit import BuildKit
 from builder.domain.plan import BuildPlan
 from builder.domain.steps import Built, Event, Line, Note, Progress, Step, StepState
-from builder.errors import BuildError, EngineAway, EngineCannotBuild
+from builder.errors import BuildError, EngineCannotBuild
+from shared.engine import EngineAway
 
 BASE = "FROM scratch\nCOPY busybox /bin/busybox\n"
 RunLine = Callable[[str], str]
@@ -208,7 +209,7 @@ async def test_a_killed_builder_leaves_no_process_and_no_image(
 async def test_an_engine_that_is_away_is_named(tmp_path: Path, plan: Any) -> None:
     with pytest.raises(EngineAway) as caught:
         await events(BuildKit(tmp_path / "no.sock"), plan({"Dockerfile": BASE}))
-    assert caught.value.code == "build.engine_away"
+    assert caught.value.code == "engine.away"
     assert "BUILDER_ENGINE_SOCKET" in caught.value.advice
 
 

@@ -1,12 +1,7 @@
-"""The Docker engine's HTTP API, as far as building needs it: its version, its images, and connections taken over for gRPC.
-
-Every call is one HTTP/1.0 exchange on a new unix connection: the engine answers without chunks and closes, which leaves
-nothing to pool, and asking costs no import at start, when readiness is asked for.
-"""
+"""The Docker engine's HTTP API, as far as building needs it: its version, its images, and connections taken over for gRPC."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 from collections.abc import Mapping, Sequence
@@ -15,8 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from shared.engine import EngineAway, EngineLine, refusal
+
 from builder.domain.build import LABEL
-from builder.errors import BuildError, EngineAway, EngineCannotBuild
+from builder.errors import BuildError, EngineCannotBuild
 
 CALL_SECONDS = 30.0
 
@@ -38,60 +35,33 @@ class Engine:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._line = EngineLine(path, setting="BUILDER_ENGINE_SOCKET")
+
+    def away(self, why: str) -> EngineAway:
+        """The error to raise when this engine goes away elsewhere than in a call."""
+        return self._line.away(why)
 
     async def call(
         self, method: str, path: str, *, parameters: Mapping[str, Any] | None = None, seconds: float = CALL_SECONDS
     ) -> Any:
         """One call; returns the decoded body. Raises LookupError for 404 and BuildError `build.engine_refused` for the rest."""
         query = f"?{urlencode(parameters)}" if parameters else ""
-        request = f"{method} {path}{query} HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n"
+        answer = await self._line.ask(method, f"{path}{query}", timeout_seconds=seconds)
+        if answer.status == 404:
+            raise LookupError(refusal(answer))
+        if answer.status >= 300:
+            said = refusal(answer) or answer.status
+            raise BuildError("build.engine_refused", f"The engine refused {method} {path}: {said}", answered=answer.status)
         try:
-            async with asyncio.timeout(seconds):
-                reader, writer = await asyncio.open_unix_connection(str(self.path))
-                try:
-                    writer.write(request.encode())
-                    raw = await reader.read()
-                finally:
-                    writer.close()
-        except TimeoutError:
-            raise EngineAway(str(self.path), f"no answer within {seconds:g} s") from None
-        except OSError as error:
-            raise EngineAway(str(self.path), error.strerror or str(error)) from error
-        head, _, body = raw.partition(b"\r\n\r\n")
-        status = head.split(b" ", 2)[1:2]
-        if not status or not status[0].isdigit():
-            raise EngineAway(str(self.path), "it closed the connection without an answer")
-        return _decode(int(status[0]), body, f"{method} {path}")
+            return json.loads(answer.body) if answer.body.strip() else None
+        except ValueError:
+            return answer.body.decode("utf-8", "replace").strip()
 
     async def takeover(self, path: str, headers: Sequence[tuple[str, str]] = ()) -> socket.socket:
         """A connection that speaks HTTP/2 from here on (`Upgrade: h2c`). Raises EngineCannotBuild when it is not offered."""
-        loop = asyncio.get_running_loop()
-        connection = socket.socket(socket.AF_UNIX)
-        connection.setblocking(False)
-        lines = [f"POST {path} HTTP/1.1", "Host: engine", "Connection: Upgrade", "Upgrade: h2c"]
-        lines += [f"{name}: {value}" for name, value in headers]
-        answer = b""
-        try:
-            async with asyncio.timeout(CALL_SECONDS):
-                await loop.sock_connect(connection, str(self.path))
-                await loop.sock_sendall(connection, ("\r\n".join(lines) + "\r\n\r\n").encode())
-                while not answer.endswith(b"\r\n\r\n"):
-                    # One byte at a time: whatever follows the empty line belongs to HTTP/2 and must stay in the socket.
-                    byte = await loop.sock_recv(connection, 1)
-                    if not byte:
-                        raise EngineAway(str(self.path), "it closed the connection without an answer")
-                    answer += byte
-            if b" 101 " not in answer.split(b"\r\n", 1)[0]:
-                raise EngineCannotBuild(str(self.path))
-        except TimeoutError:
-            connection.close()
-            raise EngineAway(str(self.path), f"no answer within {CALL_SECONDS:g} s") from None
-        except OSError as error:
-            connection.close()
-            raise EngineAway(str(self.path), error.strerror or str(error)) from error
-        except BaseException:
-            connection.close()
-            raise
+        connection = await self._line.takeover(path, headers)
+        if connection is None:
+            raise EngineCannotBuild(str(self.path))
         return connection
 
     async def version(self) -> str:
@@ -148,16 +118,3 @@ class Engine:
                 return False
             raise
         return True
-
-
-def _decode(status: int, body: bytes, what: str) -> Any:
-    try:
-        told = json.loads(body) if body.strip() else None
-    except ValueError:
-        told = body.decode("utf-8", "replace").strip()
-    if status < 300:
-        return told
-    message = told.get("message", "") if isinstance(told, dict) else str(told or "")
-    if status == 404:
-        raise LookupError(message)
-    raise BuildError("build.engine_refused", f"The engine refused {what}: {message or status}", answered=status)

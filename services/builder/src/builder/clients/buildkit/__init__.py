@@ -24,7 +24,7 @@ from builder.domain.build import LABEL
 from builder.domain.dockerfile import bases
 from builder.domain.plan import Abilities, BuildPlan
 from builder.domain.steps import Built, Counter, Event, Note, Step
-from builder.errors import BuildError, EngineAway, EngineCannotBuild
+from builder.errors import BuildError, EngineCannotBuild
 
 STATUS_TAIL_SECONDS = 3.0
 
@@ -60,7 +60,7 @@ class BuildKit:
         except EngineCannotBuild:
             return False
         except (GRPCError, StreamTerminatedError, ProtocolError, OSError) as error:
-            raise EngineAway(str(self.engine.path), f"its BuildKit does not answer ({error})") from error
+            raise self.engine.away(f"its BuildKit does not answer ({error})") from error
         finally:
             control.close()
 
@@ -133,7 +133,7 @@ class BuildKit:
                 raise explain(error.message or str(error), step, last, bases(context.dockerfile).outside) from None
             except (StreamTerminatedError, ProtocolError, OSError) as error:
                 self._abilities = None
-                raise EngineAway(str(self.engine.path), "it went away in the middle of the build") from error
+                raise self.engine.away("it went away in the middle of the build") from error
             finally:
                 whole.cancel()
                 await asyncio.gather(whole, return_exceptions=True)
