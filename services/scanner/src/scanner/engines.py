@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from shared.engine import EngineAway
 from shared.errors import KiopsError, LeaseLost
 from shared.processes import ChildTimeout
 from shared.words import Area, ScanState
@@ -18,7 +19,6 @@ from scanner.data.keeper import Keeper
 from scanner.domain.evidence import ADVICE, IMAGE_AREAS, AreaScan, EngineRun, failed, not_applicable
 from scanner.domain.findings import Finding
 from scanner.domain.masking import hide_known
-from scanner.errors import ContainerEngineAway
 from scanner.scanners import gitleaks, semgrep, trivy_config, trivy_image
 from scanner.scanners.part import Part, combined
 from scanner.scanners.program import Program
@@ -35,7 +35,7 @@ class Engines(Protocol):
         ...
 
     def image_areas(self, image_id: str, *, is_sample: bool, job: Any) -> AsyncIterator[AreaScan]:
-        """SCA, SBOM, licences and image. Raises ImageGone, ContainerEngineAway."""
+        """SCA, SBOM, licences and image. Raises ImageGone, EngineAway."""
         ...
 
 
@@ -94,7 +94,7 @@ class Installed:
         given = await self._keeper.given(is_sample=is_sample, job=job, home=home)
         try:
             areas = await trivy_image.scan(self._programs.trivy, archive, bundle=given.bundle, job=job, home=home)
-        except (LeaseLost, ContainerEngineAway):
+        except (LeaseLost, EngineAway):
             raise
         except KiopsError as error:
             areas = [_failure(area, "trivy", error) for area in IMAGE_AREAS]

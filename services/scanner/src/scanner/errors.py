@@ -8,14 +8,14 @@ Rejected
 └── EngineRefused    engine.refused
 Unavailable
 ├── SourceAway       source.unreachable (shared.git)
-└── ContainerEngineAway   docker.away
+└── EngineAway       engine.away (shared.engine)
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from shared.errors import Rejected, Unavailable
+from shared.errors import Rejected
 
 
 class ImageGone(Rejected):
@@ -23,17 +23,6 @@ class ImageGone(Rejected):
 
     def __init__(self, image: str) -> None:
         super().__init__("image.gone", f"the image {image} is no longer in the engine's store", "Build it again.")
-
-
-class ContainerEngineAway(Unavailable):
-    """The container engine that has the image does not answer."""
-
-    def __init__(self, address: str, what: str) -> None:
-        super().__init__(
-            "docker.away",
-            f"the container engine at {address} does not answer: {what}",
-            "Start it, or set SCANNER_DOCKER_HOST to where it listens.",
-        )
 
 
 class EngineMissing(Rejected):

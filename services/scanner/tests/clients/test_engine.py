@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from scanner.clients.engine import ContainerEngine
-from scanner.errors import ContainerEngineAway, ImageGone
+from scanner.errors import ImageGone
+from shared.engine import EngineAway
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ async def test_an_image_that_is_gone(docker_engine: Any) -> None:
 
 @pytest.mark.parametrize("address", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:9", "ssh://host"])
 async def test_an_engine_that_is_away(address: str) -> None:
-    with pytest.raises(ContainerEngineAway) as raised:
+    with pytest.raises(EngineAway) as raised:
         await ContainerEngine(address, timeout_seconds=2).inspect("x")
-    assert raised.value.code == "docker.away" and address in raised.value.message
+    assert raised.value.code == "engine.away" and address in raised.value.message
 
 
 @pytest.mark.parametrize(
@@ -64,5 +65,5 @@ async def test_an_answer_that_is_none(answer: bytes, tmp_path: Path) -> None:
 
     server = await asyncio.start_unix_server(say, path=str(tmp_path / "sock"))
     async with server:
-        with pytest.raises(ContainerEngineAway):
+        with pytest.raises(EngineAway):
             await ContainerEngine(f"unix://{tmp_path}/sock").inspect("x")
