@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +13,6 @@ from operator_proxy.domain.health import Look, Probe, Watch
 from operator_proxy.domain.naming import Mark, Target
 from operator_proxy.domain.placing import Found, Seen, drained_text, look, stray_routes, strays
 from operator_proxy.domain.routes import Route
-from operator_proxy.settings import OperatorProxySettings
 
 ROUTE = Route("dev-1", "main", "svc_1", "dev", "rel_1", 1, 1, "c1", "r-1", 8080, "shop-dev.localhost", 0, "word")
 
@@ -152,10 +150,3 @@ def test_drain_is_told_as_it_was() -> None:
     assert drained_text(None, 0, had_before=False) == "nothing to drain"
     assert drained_text(0, 3.24, had_before=True) == "drained in 3.2 s"
     assert "2 still open" in drained_text(2, 10, had_before=True)
-
-
-# -- documents ---------------------------------------------------------------------------------------------------------
-def test_every_setting_is_in_the_readme() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    for name, field in OperatorProxySettings.model_fields.items():
-        assert f"| `{name.upper()}` |" in readme and field.description in readme
