@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from shared.clock import Clock
 from shared.database import Tx, open_engines
 from shared.errors import KiopsError
-from shared.jobs import Job, Jobs, Worker
+from shared.jobs import Job, Worker
 from shared.processes import Mark
 from shared.tables import NAMING, chassis_tables
+from shared.working import Jobs
 
 
 async def test_a_job_cancelled_at_any_moment_ends_once(tmp_path: Path) -> None:

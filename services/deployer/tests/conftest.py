@@ -27,7 +27,6 @@ from shared.facts.gate import GateDecided
 from shared.facts.gateway import ServiceRegistered
 from shared.facts.operator_proxy import ReleaseObserved
 from shared.facts.webhook import PushReceived, RunStarted
-from shared.jobs import Jobs
 from shared.orders.deployer import SetEnvironment
 from shared.orders.operator_proxy import ApplyRelease
 from shared.processes import Mark
@@ -36,6 +35,7 @@ from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
 from shared.subscribers import Envelope
 from shared.words import EnvironmentKind, Phase, Trigger, Verdict
+from shared.working import Jobs
 
 from shared import ids
 

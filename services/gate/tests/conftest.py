@@ -24,7 +24,6 @@ from shared.bus import Bus
 from shared.clock import HeldClock
 from shared.context import Context, current
 from shared.facts._base import REGISTRY, Message
-from shared.jobs import Jobs
 from shared.objects import ObjectStore
 from shared.processes import Mark
 from shared.runtime import Host, Service
@@ -32,6 +31,7 @@ from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
 from shared.subscribers import Envelope
 from shared.testing.parts import Parts
+from shared.working import Jobs
 
 from shared import ids
 

@@ -25,7 +25,7 @@ from shared.database import Database, open_engines
 from shared.errors import Broken, KiopsError, Unavailable
 from shared.http import RequestContext, Requests, health_routes, install_problems
 from shared.inbox import Loop
-from shared.jobs import Jobs, Worker
+from shared.jobs import Worker
 from shared.lease import Lease
 from shared.logs import LogWriter
 from shared.memory import family, memory_mb
@@ -36,6 +36,7 @@ from shared.queries.gateway import OrderAnswered
 from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
 from shared.subscribers import Answers, Subscribers
+from shared.working import Jobs
 
 STUCK_SECONDS = 60
 
