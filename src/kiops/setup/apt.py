@@ -25,7 +25,7 @@ def _static_busybox() -> bool:
 
 # What a group needs: package -> is it there already?
 PYTHON = {"python3-venv": _venv}
-SOURCE = {"git": _program("git")}
+SOURCE = {"git": _program("git"), "openssh-client": _program("ssh")}
 ENGINE = {
     "docker.io": _program("dockerd"),
     "iptables": _program("iptables"),
