@@ -71,4 +71,5 @@ def test_no_install_says_what_to_install(tmp_path: Path) -> None:
         [bare / "python3", "-c", code], env={"PATH": str(bare), "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "setup.packages_missing sudo apt-get install --no-install-recommends git openssh-client docker.io iptables" in done.stdout, done.stderr
+    expected = "setup.packages_missing sudo apt-get install --no-install-recommends git openssh-client docker.io iptables"
+    assert expected in done.stdout, done.stderr
