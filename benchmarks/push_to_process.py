@@ -26,7 +26,7 @@ import httpx
 from shared.bootstrap import bootstrap
 from shared.bus import SERVICES
 from shared.processes import run_child
-from shared.runtime import running, serve_http
+from shared.runtime import Platform, running, serve_http
 from shared.settings import PlatformSettings
 from shared.testing.nats import NatsServer, free_port
 
@@ -90,7 +90,7 @@ async def main(pushes: int) -> None:
         settings = PlatformSettings(home=folder, data=nats.root, port=port)
         async with running(wires, settings, bus_url=nats.url, keys=nats.keys) as platform:
             server = asyncio.create_task(serve_http(platform.app, "127.0.0.1", port))
-            accepted, floor = await measure(f"http://127.0.0.1:{port}", nats.root, stamps, pushes)
+            accepted, floor = await measure(platform, f"http://127.0.0.1:{port}", nats.root, stamps, pushes)
             server.cancel()
     finally:
         nats.stop()
@@ -105,7 +105,9 @@ async def main(pushes: int) -> None:
     print(json.dumps({"p50_ms": quantile(waits, 0.5), "p99_ms": quantile(waits, 0.99), "floor_p50_ms": quantile(floors, 0.5)}))
 
 
-async def measure(base: str, root: Path, stamps: Path, pushes: int) -> tuple[dict[str, float], dict[str, float]]:
+async def measure(
+    platform: Platform, base: str, root: Path, stamps: Path, pushes: int
+) -> tuple[dict[str, float], dict[str, float]]:
     token = (root / "cli.token").read_text().strip()
     accepted: dict[str, float] = {}
     floor: dict[str, float] = {}
@@ -125,7 +127,9 @@ async def measure(base: str, root: Path, stamps: Path, pushes: int) -> tuple[dic
             name = f"floor-{number}"
             floor[name] = time.time()
             await child(name, stamps)
-            await asyncio.sleep(0.25)
+            # One push at a time: the run before is over.
+            while not await platform.settled():
+                await asyncio.sleep(0.05)
     return accepted, floor
 
 

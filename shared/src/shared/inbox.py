@@ -12,7 +12,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class Loop:
         self.handled = 0
         self.seen: dict[str, list[Any]] = {}  # noun.verb -> [tries, seconds]
         self.on_batch: Callable[[list[Incoming]], object] = lambda batch: None
-        self.gather_seconds = 0.0
+        self.gather_ms: Mapping[str, int] = {}
         self._stream = ""
         # Asking a database twice a second whether something is parked costs more than remembering that nothing is.
         self._may_be_parked = True
@@ -176,9 +176,10 @@ class Loop:
                     continue
                 heard = self.database.clock.monotonic()
                 self._turned()
-                if self.gather_seconds and queue.empty():
+                if self.gather_ms and queue.empty():
                     # Who need not be first lets others go on, and then handles what has gathered at once.
-                    await asyncio.sleep(self.gather_seconds)
+                    name = ".".join(first.subject.split(".")[2:4])
+                    await asyncio.sleep(self.gather_ms.get(name, self.gather_ms.get("*", 0)) / 1000)
                 taken = [first]
                 while len(taken) < BATCH and not queue.empty():
                     taken.append(await subscription.next_msg(timeout=1))

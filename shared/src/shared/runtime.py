@@ -47,8 +47,8 @@ class Service:
     `remarks` says what is amiss though the service is ready: sentences by name.
 
     `loop_database` is where the loop keeps its position, when that is not `database` (the gateway's read model). `on_batch` is told
-    what the loop has just handled. A service that need not be the first to act lets messages gather for `gather_ms` and handles
-    them in one transaction; meanwhile who is waited for goes on.
+    what the loop has just handled. A service that need not be the first to act on a message lets others gather for
+    `gather_ms[noun.verb]` (or `gather_ms["*"]`) and handles them in one transaction; meanwhile who is waited for goes on.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Service:
     remarks: Callable[[], Mapping[str, str]] = dict
     loop_database: Database | None = None
     on_batch: Callable[[list[Any]], object] | None = None
-    gather_ms: int = 0
+    gather_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -405,7 +405,7 @@ def _start(each: Running) -> None:
         loop_database = service.loop_database or database
         loop_database.on_answers = send
         each.loop = Loop(host.name, loop_database, host.bus, service.subscribers, Lease(loop_database, "reader", host.instance))
-        each.loop.gather_seconds = service.gather_ms / 1000
+        each.loop.gather_ms = service.gather_ms
         if service.on_batch:
             each.loop.on_batch = service.on_batch
         each.tasks["loop"] = asyncio.create_task(each.loop.serve(), name=f"{host.name} loop")

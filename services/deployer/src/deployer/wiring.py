@@ -36,7 +36,7 @@ async def wire(
         yield Service(
             name="deployer",
             database=database,
-            gather_ms=5,
+            gather_ms={"push.received": 50},
             subscribers=subscribers(handlers),
             answers=answers(handlers),
             workers=[checker(handlers.checks)],

@@ -53,7 +53,7 @@ async def wire(host: Host, settings: GateSettings | None = None, *, engine: RawE
             yield Service(
                 name="gate",
                 database=database,
-                gather_ms=10,
+                gather_ms={"push.received": 50},
                 subscribers=subscribers(handlers),
                 workers=[decider(handlers.deciding, settings)],
                 tasks=[("waiting", lambda: end_waiting(questions, settings.reaper_seconds))],

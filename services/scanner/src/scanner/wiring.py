@@ -55,7 +55,7 @@ async def wire(
         yield Service(
             name="scanner",
             database=database,
-            gather_ms=10,
+            gather_ms={"push.received": 50},
             subscribers=subscribers(handlers),
             workers=scans.workers(settings.scans_at_once),
         )
