@@ -49,9 +49,18 @@ def window(chrome: Any, session: dict[str, Any], world: World) -> Iterator[Calla
     """Open a page of the world: a function of address and options. What the console says against it fails the test."""
     opened: list[tuple[Any, list[str]]] = []
 
-    def open_page(address: str, *, known: tuple[str, ...] = (), nobody: bool = False, script: bool = True, **options: Any) -> Any:
+    def open_page(
+        address: str,
+        *,
+        known: tuple[str, ...] = (),
+        nobody: bool = False,
+        script: bool = True,
+        prepare: Callable[[Any], object] = lambda page: None,
+        **options: Any,
+    ) -> Any:
         context = browser.context(chrome, None if nobody else session, script=script, **options)
         page = context.new_page()
+        prepare(page)
         said: list[str] = []
         page.on(
             "console",

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.facts.builder import BuildSucceeded
 from shared.facts.deployer import DeployProgressed
+from shared.facts.webhook import RunFinished
 
 from tests.pages.story import image_of
 from tests.pages.world import PASSWORD, World
@@ -278,11 +279,25 @@ def test_a_page_learns_what_happens(world: World, window: Window) -> None:
     assert focused(board) == "catalogue-search"
 
 
+def test_a_page_learns_what_came_before_its_stream(world: World, window: Window) -> None:
+    """The page was made, then a fact came, then its stream opened: nothing tells this page of the fact but the stream's first word."""
+    held: list[Any] = []
+    board = window("/dashboard", prepare=lambda page: page.route("**/live", lambda route: held.append(route)))
+    while not held:
+        board.wait_for_timeout(20)
+    fields = {name: world.story.run_building[name] for name in ("organisation", "service", "run", "number")}
+    world.do(world.told(RunFinished(**fields, outcome="failed", step="sca", code="scan.engine_failed", reason="Trivy stopped")))
+    board.wait_for_timeout(500)
+    assert "Trivy stopped" not in board.locator("#svc-catalogue-search .a-state").inner_text()
+    held[0].continue_()
+    board.wait_for_function("() => document.querySelector('#svc-catalogue-search .a-state').textContent.includes('Trivy stopped')")
+
+
 def test_a_page_says_when_it_is_not_live(window: Window) -> None:
     page = window("/dashboard", known=("ERR_INTERNET_DISCONNECTED", "net::", "NetworkError", "network error", "Failed to fetch"))
-    page.wait_for_timeout(400)
+    page.wait_for_function("() => htmx.find('#stream')._htmx?.sse?.reader")
     page.context.set_offline(True)
-    page.evaluate("htmx.find('#stream')._htmx.sse.reader?.cancel()")
+    page.evaluate("htmx.find('#stream')._htmx.sse.reader.cancel()")
     page.wait_for_selector("#stale:not([hidden])", timeout=20_000)
     assert page.locator("#live-dot").inner_text() == "Not live"
     page.context.set_offline(False)

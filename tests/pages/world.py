@@ -165,7 +165,11 @@ class World:
             "Nats-Msg-Id": name,
         }
         bus = self.buses[fact.owner]
-        await bus.request(fact.subject, fact.model_dump_json().encode(), headers=headers)
+        stored = await bus.request(fact.subject, fact.model_dump_json().encode(), headers=headers)
+        loop = self.platform.services["gateway"].loop
+        async with asyncio.timeout(30):
+            while loop.position < json.loads(stored.data)["seq"]:
+                await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

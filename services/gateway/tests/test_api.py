@@ -252,7 +252,7 @@ async def test_open_pages_learn_what_the_projections_learnt(gateway: Gateway, se
         await gateway.tell(*(message for message, _ in story.told))
         async with asyncio.timeout(10):
             heard = await reading
-    assert heard[0][:2] == ("stream-state", {"live": True})
+    assert heard[0][0] == "stream-state" and heard[0][1]["live"] is True
     pushed = next(data for _, data, _ in heard if data.get("kind") == "push.received")
     assert (pushed["run"], pushed["service"]) == ("run_1", "svc_shop")
     async with served.stream("GET", "/api/v1/runs/run_1/events") as response:
@@ -274,7 +274,7 @@ async def test_pages_are_told_when_the_bus_is_away(gateway: Gateway, served: htt
         await asyncio.sleep(1.5)
         nats.start()
         async with asyncio.timeout(20):
-            assert [data for _, data, _ in await reading] == [{"live": True}, {"live": False}, {"live": True}]
+            assert [data for _, data, _ in await reading] == [{"live": up, "sequence": 0} for up in (True, False, True)]
 
 
 async def test_a_build_log_is_followed_live_and_continued_where_it_was(gateway: Gateway, served: httpx.AsyncClient) -> None:

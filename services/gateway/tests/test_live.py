@@ -27,7 +27,7 @@ async def test_a_reader_hears_its_own_organisation_service_and_run() -> None:
     live.tell(Learnt("other", "run.finished", "svc_x", "run_9", 1))
     live.tell(Learnt("main", "run.finished", "svc_a", "run_1", 2))
     live.tell(Learnt("main", "run.finished", "svc_a", "run_2", 3))
-    assert [data.get("sequence") for _, data in await everything] == [None, 2, 3]
+    assert [data.get("sequence") for _, data in await everything] == [0, 2, 3]
     assert (await of_run)[1] == ("learnt", {"kind": "run.finished", "service": "svc_a", "run": "run_2", "sequence": 3})
 
 
@@ -39,7 +39,15 @@ async def test_the_state_of_the_stream_is_told_first_and_when_it_changes() -> No
         live.set_up(up)
     await asyncio.sleep(0.01)
     live.set_up(True)
-    assert await heard == [("stream-state", {"live": up}) for up in (True, False, True)]
+    assert await heard == [("stream-state", {"live": up, "sequence": 0}) for up in (True, False, True)]
+
+
+async def test_a_reader_sees_what_came_before_its_stream() -> None:
+    live = Live(sequence=7)
+    assert await collect(live, 1) == [("stream-state", {"live": True, "sequence": 7})]
+    live.tell(Learnt("main", "push.received", sequence=9))
+    live.tell(Learnt("main", "push.received", sequence=8))
+    assert (await collect(live, 1))[0][1]["sequence"] == 9
 
 
 async def test_a_slow_reader_loses_the_middle_not_the_end() -> None:

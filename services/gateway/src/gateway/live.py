@@ -34,10 +34,11 @@ class Learnt:
 
 
 class Live:
-    """The hub of one process."""
+    """The hub of one process. `sequence` is how far the read model has learnt; it starts at the position it was opened with."""
 
-    def __init__(self, streams: int = 200) -> None:
+    def __init__(self, streams: int = 200, sequence: int = 0) -> None:
         self._streams = streams
+        self.sequence = sequence
         self._readers: set[asyncio.Queue[Learnt | bool]] = set()
         self._passed: OrderedDict[str, None] = OrderedDict()
         self._turn = asyncio.Event()
@@ -52,6 +53,7 @@ class Live:
                 self._passed.move_to_end(name)
         while len(self._passed) > _REMEMBERED:
             self._passed.popitem(last=False)
+        self.sequence = max(self.sequence, learnt.sequence)
         for queue in self._readers:
             self._offer(queue, learnt)
         self._turn.set()
@@ -101,9 +103,12 @@ class Live:
     async def follow(
         self, organisation: str, *, service: str = "", run: str = "", beat_seconds: float = 15.0
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Pairs of event name and data: `stream-state` first and at every change, `learnt`, and `beat` when all is quiet."""
+        """Pairs of event name and data: `stream-state` first and at every change, `learnt`, and `beat` when all is quiet.
+
+        The sequence in `stream-state` lets a reader see what it missed between what it read and the stream's beginning.
+        """
         with self._reader() as queue:
-            yield "stream-state", {"live": self.up}
+            yield "stream-state", {"live": self.up, "sequence": self.sequence}
             while True:
                 try:
                     item = await asyncio.wait_for(queue.get(), beat_seconds)
@@ -111,6 +116,6 @@ class Live:
                     yield "beat", {}
                     continue
                 if isinstance(item, bool):
-                    yield "stream-state", {"live": item}
+                    yield "stream-state", {"live": item, "sequence": self.sequence}
                 elif item.organisation == organisation and service in ("", item.service) and run in ("", item.run):
                     yield "learnt", item.data()

@@ -25,7 +25,7 @@ from gateway.live import Learnt, Live
 from gateway.routes import routes
 from gateway.settings import GatewaySettings
 from gateway.site import Site
-from gateway.store import people
+from gateway.store import people, position
 from gateway.subscribers import answers, subscribers
 from gateway.tables import owned, read_model
 
@@ -53,7 +53,8 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
         async with database.write() as tx:
             key = await people.key(tx, "csrf", organisation, secrets.token_hex(32), host.clock.now_ms())
         access = Access(database, settings, host.clock, bytes.fromhex(key), organisation)
-        live = Live(settings.event_streams)
+        async with read.read() as tx:
+            live = Live(settings.event_streams, await position.reached(tx))
         orders = Orders(database, live, settings, host.clock)
         handlers = Handlers(
             orders=orders,

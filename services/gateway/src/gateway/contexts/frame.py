@@ -25,7 +25,8 @@ class Frame:
     """Everything around the matter of a page.
 
     `path` is this page's own address, asked for again when something it shows has changed; `stream` is the address of the
-    events that concern it, empty when nothing here is live. `said` confirms what the person just did.
+    events that concern it, empty when nothing here is live; `sequence` is what the page had learnt when it was made, so that
+    it can tell whether something came before the stream was open. `said` confirms what the person just did.
     """
 
     person: Person | None
@@ -37,6 +38,7 @@ class Frame:
     section: str = ""
     services: int = 0
     stream: str = ""
+    sequence: int = 0
     said: str = ""
     query: str = ""
 

@@ -29,7 +29,7 @@ from gateway.pages import heads
 from gateway.pages.render import renderer
 from gateway.pages.said import COOKIE, SAID
 from gateway.site import Site
-from gateway.store import pages_services
+from gateway.store import pages_services, position
 from shared import logging
 
 MOST = 2**31 - 1
@@ -92,6 +92,7 @@ class Pages:
             section=section,
             services=await pages_services.count(tx, actor.organisation),
             stream="" if not stream else f"/live?{urlencode({'service': stream})}" if stream != "all" else "/live",
+            sequence=await position.reached(tx) if stream else 0,
             said=SAID.get(request.cookies.get(COOKIE, ""), ""),
             query=request.query_params.get("q", "")[:200] if request.url.path == "/search" else "",
         )

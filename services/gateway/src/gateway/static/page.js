@@ -123,18 +123,20 @@
       document.getElementById("stale-since").textContent = now.toTimeString().slice(0, 8);
     }
   };
-  let connected = 0;
   let leaving = false;
   addEventListener("pagehide", () => (leaving = true));
-  document.addEventListener("htmx:sse:after:connection", (event) => {
-    live(true);
-    if (connected++) event.target.dispatchEvent(new CustomEvent("changed")); // what was missed meanwhile
-  });
+  document.addEventListener("htmx:sse:after:connection", () => live(true));
   for (const name of ["htmx:sse:error", "htmx:error"])
     document.addEventListener(name, (event) => {
       if (event.target.id === "stream" && !leaving) live(false);
     });
-  document.addEventListener("state", (event) => live(JSON.parse(event.detail?.data || "{}").live !== false));
+  document.addEventListener("state", (event) => {
+    const told = JSON.parse(event.detail?.data || "{}");
+    live(told.live !== false);
+    // What came between this page and its stream, or while the stream was away.
+    if (told.sequence > Number(event.target.dataset.sequence)) event.target.dispatchEvent(new CustomEvent("changed"));
+    event.target.dataset.sequence = told.sequence;
+  });
   setInterval(() => {
     const moving = document.querySelector("#live[data-moving]");
     if (moving && !document.hidden) document.getElementById("stream")?.dispatchEvent(new CustomEvent("changed"));
