@@ -3,8 +3,8 @@
     python -m benchmarks.push_to_process [--pushes 100]
 
 Real: nats-server, the services on SQLite, HTTP on loopback, signed deliveries, a child process. The child is bash, which writes
-the time it began to run; Git, BuildKit and the scan engines do nothing here. Accepted is when the sender has read the 202. The floor is
-`run_child` of the same program by itself in the same process. Wall clock on one machine, microseconds (bash's EPOCHREALTIME).
+the time it began to run; Git, BuildKit and the scan engines do nothing here. Accepted is when the sender has read the 202. The
+floor is `run_child` of the same program by itself in the same process. Wall clock on one machine, microseconds (bash's EPOCHREALTIME).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ async def measure(
             floor[name] = time.time()
             await child(name, stamps)
             # One push at a time: the run before is over.
-            while not await platform.settled():
+            while not await platform.settled():  # noqa: ASYNC110 (nothing tells when all seven are)
                 await asyncio.sleep(0.05)
     return accepted, floor
 

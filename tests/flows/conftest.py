@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 import pytest
-
 from shared.bus import SERVICES
 from shared.runtime import Platform
+
 from tests.processes.city import ENDED
 from tests.processes.member import wire_of
 

@@ -280,9 +280,13 @@ def test_a_page_learns_what_happens(world: World, window: Window) -> None:
 
 
 def test_a_page_learns_what_came_before_its_stream(world: World, window: Window) -> None:
-    """The page was made, then a fact came, then its stream opened: nothing tells this page of the fact but the stream's first word."""
+    """The page was made, then a fact came, then its stream opened: only the stream's first word tells the page of it."""
     held: list[Any] = []
-    board = window("/dashboard", prepare=lambda page: page.route("**/live", lambda route: held.append(route)))
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    board = window("/dashboard", prepare=lambda page: page.route("**/live", hold))
     while not held:
         board.wait_for_timeout(20)
     fields = {name: world.story.run_building[name] for name in ("organisation", "service", "run", "number")}

@@ -193,7 +193,9 @@ class Sender:
         commit = hashlib.sha1(f"{service} {number}".encode()).hexdigest()
         body = json.dumps({
             "ref": "refs/heads/main", "after": commit, "before": "1" * 40, "forced": False, "pusher": {"name": "Ada"},
-            "commits": [{"id": commit, "message": f"change {number}", "author": {"name": "Ada"}, "added": [], "modified": ["a"], "removed": []}],
+            "commits": [
+                {"id": commit, "message": f"change {number}", "author": {"name": "Ada"}, "added": [], "modified": ["a"], "removed": []}
+            ],
         }).encode()  # fmt: skip
         headers = {
             "Content-Type": "application/json",

@@ -1,4 +1,7 @@
-"""One service in a process of its own, with stand-ins for the tools outside: `python -m tests.processes.member NAME ROOT BUS PORT STAMPS`."""
+"""One service in a process of its own, with stand-ins for the tools outside.
+
+`python -m tests.processes.member NAME ROOT BUS PORT STAMPS`
+"""
 
 from __future__ import annotations
 

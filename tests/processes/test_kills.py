@@ -1,4 +1,7 @@
-"""Seven service processes and nats-server, each killed with -9, while pushes arrive: nothing lost, doubled, stuck or out of order."""
+"""Seven service processes and nats-server, each killed with -9, while pushes arrive.
+
+Nothing is lost, doubled, stuck or out of order.
+"""
 
 from __future__ import annotations
 

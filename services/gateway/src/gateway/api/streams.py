@@ -40,8 +40,11 @@ def routes(site: Site, router: APIRouter) -> None:
 
     @router.get("/events", tags=["events"], responses=_SSE, response_class=StreamingResponse)
     async def events(request: Request, actor: Who, service: str = "") -> StreamingResponse:
-        """What changed, as it changes: `learnt` {kind, service, run, sequence}; `stream-state` {live, sequence}: whether the bus answers,
-        and what the read model has learnt already."""
+        """What changed, as it changes.
+
+        `learnt` {kind, service, run, sequence}; `stream-state` {live, sequence}: whether the bus answers, and what the read
+        model has learnt already.
+        """
         site.live.check_room()
         return stream(told(request, actor, service=service))
 
