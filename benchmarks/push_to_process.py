@@ -4,7 +4,8 @@
 
 Real: nats-server, the services on SQLite, HTTP on loopback, signed deliveries, a child process. The child is bash, which writes
 the time it began to run; Git, BuildKit and the scan engines do nothing here. Accepted is when the sender has read the 202. The
-floor is `run_child` of the same program by itself in the same process. Wall clock on one machine, microseconds (bash's EPOCHREALTIME).
+floor is `run_child` of the same program by itself in the same process. Wall clock on one machine, microseconds
+(bash's EPOCHREALTIME).
 """
 
 from __future__ import annotations

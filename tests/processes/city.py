@@ -194,7 +194,8 @@ class Sender:
         body = json.dumps({
             "ref": "refs/heads/main", "after": commit, "before": "1" * 40, "forced": False, "pusher": {"name": "Ada"},
             "commits": [
-                {"id": commit, "message": f"change {number}", "author": {"name": "Ada"}, "added": [], "modified": ["a"], "removed": []}
+                {"id": commit, "message": f"change {number}", "author": {"name": "Ada"}, "added": [], "modified": ["a"],
+                 "removed": []}
             ],
         }).encode()  # fmt: skip
         headers = {
