@@ -87,9 +87,7 @@ class NameTaken(Rejected):
     status = 409
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            "service.name_taken", f"A service is called {name} already.", "Choose another name.", field="name"
-        )
+        super().__init__("service.name_taken", f"A service is called {name} already.", "Choose another name.", field="name")
 
 
 class BadInput(Rejected):

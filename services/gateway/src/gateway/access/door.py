@@ -52,9 +52,7 @@ class Session:
 class Access:
     """Sign-in, sessions, tokens and CSRF. Everything it stores is in the owned database."""
 
-    def __init__(
-        self, database: Database, settings: GatewaySettings, clock: Clock, csrf_key: bytes, organisation: str
-    ) -> None:
+    def __init__(self, database: Database, settings: GatewaySettings, clock: Clock, csrf_key: bytes, organisation: str) -> None:
         self._database, self._settings, self._clock, self._key = database, settings, clock, csrf_key
         # Where a try with a name that nobody has is written down.
         self._organisation = organisation
