@@ -6,7 +6,6 @@ skipped, and the list at the end says which part was missing and why.
 
 from __future__ import annotations
 
-import glob
 import http.client
 import io
 import json
@@ -16,14 +15,14 @@ import shutil
 import socket
 import subprocess
 import tarfile
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from shared.testing.postgres import Postgres, PostgresMissing
 
 REPORT = "KIOPS_TEST_PARTS"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -316,115 +315,15 @@ def git(parts: Parts) -> Path:
 # -- PostgreSQL --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Postgres:
-    """A running server on loopback. `url` has {database} where a database's name stands."""
-
-    url: str
-    port: int
-    folder: Path
-    run: tuple[str, ...]
-    programs: Path
-
-    def make(self, database: str) -> str:
-        """Makes an empty database and returns its address."""
-        self.execute(f'CREATE DATABASE "{database}"')
-        return self.url.format(database=database)
-
-    def drop(self, database: str) -> None:
-        """Removes a database, whoever is connected."""
-        self.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
-
-    def execute(self, statement: str) -> None:
-        argv = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-p", str(self.port), "-U", "kiops"]
-        done = subprocess.run(
-            [*self.run, str(self.programs / "psql"), *argv, "-d", "postgres", "-c", statement],
-            capture_output=True, text=True, check=False, cwd="/",
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"{statement}: {done.stderr.strip()}")
-
-
 @pytest.fixture(scope="session")
 def postgres(parts: Parts) -> Iterator[Postgres]:
-    """Debian's PostgreSQL: a cluster of its own in a temporary folder, on a free port, as a user that is not root."""
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda p: int(p.split("/")[-2]))
-    if not found:
-        parts.absent("PostgreSQL", "not installed; `./kiops test` installs it")
-    programs = Path(found[-1])
-    folder = Path(tempfile.mkdtemp(prefix="kiops-postgres-", dir="/tmp"))
-    run: tuple[str, ...] = ()
-    if os.geteuid() == 0:
-        import pwd
-
-        user = next(u for u in ("postgres", "nobody") if any(entry.pw_name == u for entry in pwd.getpwall()))
-        entry = pwd.getpwnam(user)
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
-        run = ("setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", "--")
-        if not os.stat("/dev/null").st_mode & 0o002:  # seen on some machines: initdb's own shell needs it
-            run = ("unshare", "--mount", "sh", "-c", 'mknod -m 666 "$0"/null c 1 3 2>/dev/null; '
-                   'mount --bind "$0"/null /dev/null; exec "$@"', str(folder), *run)  # fmt: skip
-    port = _free_port()
+    """A running PostgreSQL of the tests' own."""
     try:
-        data = folder / "data"
-        made = subprocess.run(
-            [*run, str(programs / "initdb"), "-D", str(data), "-U", "kiops", "-A", "trust", "-E", "UTF8", "--no-sync",
-             "--locale=C.UTF-8"],
-            capture_output=True, text=True, check=False, cwd="/",
-        )  # fmt: skip
-        if made.returncode:
-            parts.absent("PostgreSQL", f"initdb failed: {made.stderr.strip()[-400:]}")
-        log = (folder / "log").open("wb")
-        server = subprocess.Popen(
-            [*run, str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder),
-             "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
-        )  # fmt: skip
-        try:
-            ask = [
-                *run,
-                str(programs / "psql"),
-                "-X",
-                "-q",
-                "-h",
-                str(folder),
-                "-p",
-                str(port),
-                "-U",
-                "kiops",
-                "-d",
-                "postgres",
-                "-c",
-                "",
-            ]
-            _until_answering(ask, server, folder / "log", parts)
-            version = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True)
-            parts.took_part("PostgreSQL", version.stdout.split()[2])
-            url = f"postgresql+asyncpg://kiops@127.0.0.1:{port}/{{database}}"
-            yield Postgres(url, port, folder, run, programs)
-        finally:
-            server.terminate()  # SIGTERM waits for clients to leave; the second signal does not
-            try:
-                server.wait(3)
-            except subprocess.TimeoutExpired:
-                server.send_signal(2)
-                server.wait(20)
-            log.close()
+        cluster = Postgres.create()
+    except PostgresMissing as problem:
+        parts.absent("PostgreSQL", str(problem))
+    try:
+        parts.took_part("PostgreSQL", cluster.version())
+        yield cluster
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _until_answering(ask: Sequence[str], server: subprocess.Popen[bytes], log: Path, parts: Parts) -> None:
-    """A server that listens may still be starting up and refuse: it is there when it answers a question."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and server.poll() is None:
-        if subprocess.run(ask, capture_output=True, check=False, cwd="/").returncode == 0:
-            return
-        time.sleep(0.1)
-    parts.absent("PostgreSQL", f"the server does not start: {log.read_text(errors='replace')[-400:]}")
+        cluster.remove()

@@ -1,0 +1,157 @@
+"""Debian's PostgreSQL: a cluster of its own in a temporary folder, on a free port, as a user that is not root."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.memory import family
+
+
+class PostgresMissing(Exception):
+    """There is none on this machine, or it does not start; the text says why."""
+
+
+def programs() -> Path:
+    """The folder of the newest PostgreSQL's programs. Raises PostgresMissing."""
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[-2]))
+    if not found:
+        raise PostgresMissing("not installed; `./kiops test` installs it")
+    return Path(found[-1])
+
+
+@dataclass
+class Postgres:
+    """A running server on loopback. `url` has {database} where a database's name stands."""
+
+    programs: Path
+    folder: Path
+    port: int
+    run: tuple[str, ...] = ()
+    server: subprocess.Popen[bytes] | None = None
+    options: tuple[str, ...] = field(default=("listen_addresses=127.0.0.1", "max_connections=200"))
+
+    @classmethod
+    def create(cls) -> Postgres:
+        """Makes the cluster and starts it. Raises PostgresMissing. `remove()` takes all of it away."""
+        found = programs()
+        folder = Path(tempfile.mkdtemp(prefix="kiops-postgres-", dir="/tmp"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        cluster = cls(found, folder, port, _as_another(folder))
+        try:
+            made = subprocess.run(
+                [*cluster.run, str(found / "initdb"), "-D", str(folder / "data"), "-U", "kiops", "-A", "trust", "-E", "UTF8",
+                 "--no-sync", "--locale=C.UTF-8"],
+                capture_output=True, text=True, check=False, cwd="/",
+            )  # fmt: skip
+            if made.returncode:
+                raise PostgresMissing(f"initdb failed: {made.stderr.strip()[-400:]}")
+            cluster.start()
+        except BaseException:
+            cluster.remove()
+            raise
+        return cluster
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+asyncpg://kiops@127.0.0.1:{self.port}/{{database}}"
+
+    def start(self, seconds: float = 60) -> None:
+        """Starts the server and waits until it answers. Raises PostgresMissing when it does not."""
+        argv = [*self.run, str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
+        argv += ["-k", str(self.folder), *(word for option in self.options for word in ("-c", option))]
+        end = time.monotonic() + seconds
+        log = self.folder / "log"
+        while True:
+            with log.open("ab") as out:
+                self.server = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", start_new_session=True
+                )
+            # A server that listens may still be starting up and refuse: it is there when it answers a question.
+            while self.server.poll() is None and time.monotonic() < end:
+                if self._ask("").returncode == 0:
+                    return
+                time.sleep(0.05)
+            # After a kill its shared memory may be in use still, for as long as a process of the old server lives.
+            if time.monotonic() > end or b"still in use" not in log.read_bytes()[-400:]:
+                raise PostgresMissing(f"the server does not start: {log.read_text(errors='replace')[-400:]}")
+
+    def kill(self) -> None:
+        """As a crash: SIGKILL to all of its processes at once."""
+        if self.server is None or self.server.poll() is not None:
+            return
+        for pid in family(self.server.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.server.wait()
+
+    def stop(self) -> None:
+        if self.server is None or self.server.poll() is not None:
+            return
+        self.server.terminate()  # SIGTERM waits for clients to leave; the second signal does not
+        try:
+            self.server.wait(3)
+        except subprocess.TimeoutExpired:
+            self.server.send_signal(signal.SIGINT)
+            self.server.wait(20)
+
+    def remove(self) -> None:
+        """Stops the server and removes its folder."""
+        try:
+            self.stop()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def make(self, database: str) -> str:
+        """Makes an empty database and returns its address."""
+        self.execute(f'CREATE DATABASE "{database}"')
+        return self.url.format(database=database)
+
+    def drop(self, database: str) -> None:
+        """Removes a database, whoever is connected."""
+        self.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+    def execute(self, statement: str, database: str = "postgres") -> str:
+        """Runs a statement and returns its rows, a line each, columns divided by `|`. Raises RuntimeError."""
+        done = self._ask(statement, database)
+        if done.returncode:
+            raise RuntimeError(f"{statement}: {done.stderr.strip()}")
+        return done.stdout
+
+    def version(self) -> str:
+        told = subprocess.run([self.programs / "postgres", "--version"], capture_output=True, text=True, check=True)
+        return told.stdout.split()[2]
+
+    def _ask(self, statement: str, database: str = "postgres") -> subprocess.CompletedProcess[str]:
+        argv = ["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-p", str(self.port), "-U", "kiops"]
+        return subprocess.run(
+            [*self.run, str(self.programs / "psql"), *argv, "-d", database, "-c", statement],
+            capture_output=True, text=True, check=False, cwd="/",
+        )  # fmt: skip
+
+
+def _as_another(folder: Path) -> tuple[str, ...]:
+    """The words before a command of PostgreSQL, which does not run as root; the folder is given to its user."""
+    if os.geteuid() != 0:
+        return ()
+    import pwd
+
+    user = next(u for u in ("postgres", "nobody") if any(entry.pw_name == u for entry in pwd.getpwall()))
+    entry = pwd.getpwnam(user)
+    os.chown(folder, entry.pw_uid, entry.pw_gid)
+    run: tuple[str, ...] = ("setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", "--")
+    if not os.stat("/dev/null").st_mode & 0o002:  # seen on some machines: initdb's own shell needs it
+        run = ("unshare", "--mount", "sh", "-c", 'mknod -m 666 "$0"/null c 1 3 2>/dev/null; '
+               'mount --bind "$0"/null /dev/null; exec "$@"', str(folder), *run)  # fmt: skip
+    return run
