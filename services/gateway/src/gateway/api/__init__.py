@@ -1,5 +1,5 @@
 """JSON for machines below /api/v1: everything that the pages do, by the same handlers."""
 
-from gateway.api.assembled import routes
+from gateway.api.assembled import document, routes
 
-__all__ = ["routes"]
+__all__ = ["document", "routes"]

@@ -1,6 +1,6 @@
 """The API's router: all areas, the document, and an answer for addresses that do not exist."""
 
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.openapi.utils import get_openapi
@@ -35,6 +35,24 @@ _PROBLEM = {
         },
     },
 }
+DESCRIPTION = """Everything that the pages and the command line do.
+
+A program signs in with a token (`Authorization: Bearer ...`), a browser with the session's cookie and, for what changes something,
+`X-CSRF-Token`. Times are milliseconds since 1970 (`_at_ms`). Lists are pages: `next` is the cursor of the page after. Whoever hears
+of a refusal gets a problem with a stable `code` and an `advice`."""
+TAGS = {
+    "services": "What is built and deployed: repositories, environments, and which pushes are worth a run.",
+    "webhooks": "The addresses that Git hosts call, and what came in there.",
+    "events": "What changes, while it changes.",
+    "runs": "The journey of a push: steps, waits and the timeline.",
+    "builds": "Images and the logs of making them.",
+    "findings": "What the scanners saw, with proof of how they looked.",
+    "gate": "Verdicts and their reasons.",
+    "releases": "What ran and runs where; deploy and roll back.",
+    "people": "Sign-in, passwords and tokens.",
+    "audit": "Who did what, in a chain that shows a change.",
+    "platform": "How the services are.",
+}
 _REFUSED = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "Asked wrongly", "content": _REFUSED},
@@ -55,14 +73,14 @@ def routes(site: Site) -> APIRouter:
     router = APIRouter(prefix=PREFIX, route_class=SiteRoute, responses=RESPONSES)
     for area in (services, streams, runs, builds, verdicts, releases, people):
         area.routes(site, router)
-    document: dict[str, Any] = {}
+    made: dict[str, Any] = {}
 
     @router.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
         """OpenAPI 3.1 of the whole API."""
-        if not document:
-            document.update(describe(router))
-        return JSONResponse(document)
+        if not made:
+            made.update(describe(router))
+        return JSONResponse(made)
 
     @router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     async def nothing(request: Request, rest: str) -> Response:
@@ -71,10 +89,31 @@ def routes(site: Site) -> APIRouter:
     return router
 
 
+class _Nowhere:
+    """A site without anything behind it: routes are made of it, and never called."""
+
+    def __getattr__(self, name: str) -> "_Nowhere":
+        return self
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document of this version, without a platform that runs."""
+    return describe(routes(cast(Site, _Nowhere())))
+
+
 def describe(router: APIRouter) -> dict[str, Any]:
     """The OpenAPI document of these routes."""
     shown = [route for route in router.routes if isinstance(route, APIRoute) and route.include_in_schema]
-    found = get_openapi(title="KIOPS", version=__version__, openapi_version="3.1.0", routes=shown)
+    found = get_openapi(
+        title="KIOPS",
+        version=__version__,
+        openapi_version="3.1.0",
+        description=DESCRIPTION,
+        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        servers=[{"url": "/", "description": "Where this document was read"}],
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        routes=shown,
+    )
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = _PROBLEM
     found["components"]["securitySchemes"] = {
