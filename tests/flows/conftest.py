@@ -18,8 +18,8 @@ import pytest
 from shared.bus import SERVICES
 from shared.runtime import Platform
 
-from tests.processes.city import ENDED
-from tests.processes.member import wire_of
+from kiops.chaos.city import ENDED
+from kiops.chaos.member import wire_of
 
 
 @dataclass

@@ -22,7 +22,7 @@ from shared.settings import home
 from shared.testing.nats import free_port
 from shared.testing.parts import DockerEngine
 
-from tests.processes.city import REPOSITORY
+REPOSITORY = Path(__file__).parents[2]
 
 SERVICE = "corner-shop"
 

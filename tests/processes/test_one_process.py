@@ -12,7 +12,7 @@ import pytest
 from shared.platform import platform_id
 from shared.testing.parts import DockerEngine
 
-from tests.processes.city import ENDED
+from kiops.chaos.city import ENDED
 from tests.processes.one import One, process_lines
 
 

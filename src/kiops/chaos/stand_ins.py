@@ -1,4 +1,4 @@
-"""What stands for the tools outside in the kill tests: a real child process that carries the job's token and writes its own file.
+"""What stands for the tools outside: a real child process that carries the job's token and writes its own file.
 
 The file is append-only and belongs to the child: a line `begin <what> <run> <token> <pid>` before its work and one `end ...` after
 it. What ran, how often and in which order is judged from there, not from what the services say of themselves.
