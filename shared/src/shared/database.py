@@ -1,13 +1,12 @@
 """Databases: one writer at a time on SQLite, the same SQL on PostgreSQL, one transaction per request or message.
 
 `write()` and `read()` tell by their name what they do. On SQLite a write begins IMMEDIATE on the one writing connection (two
-writers on one file are unfair, a deferred one that reads first gets "database is locked"); reads have a connection of their own.
+writers on one file are unfair, a deferred one that reads first gets "database is locked"); reads have connections of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
 
 from shared import ids
 from shared.clock import Clock
 from shared.context import current, new_traceparent
 from shared.errors import Unavailable
 from shared.facts._base import Message, Order
+from shared.sqlite import Connection, Engine, to_json
 
 if TYPE_CHECKING:
     from shared.queries.gateway import OrderAnswered
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 class Tx:
     """One transaction: SQL, messages for the outbox, jobs, and what is to happen after the commit."""
 
-    def __init__(self, connection: AsyncConnection, database: Database) -> None:
+    def __init__(self, connection: AsyncConnection | Connection, database: Database) -> None:
         self.connection = connection
         self.database = database
         self._after: list[Callable[[], object]] = []
@@ -200,7 +199,9 @@ class Tx:
 class Database:
     """One service's database. Made by `open_database`."""
 
-    def __init__(self, name: str, metadata: sa.MetaData, writer: AsyncEngine, reader: AsyncEngine, clock: Clock) -> None:
+    def __init__(
+        self, name: str, metadata: sa.MetaData, writer: AsyncEngine | Engine, reader: AsyncEngine | Engine, clock: Clock
+    ) -> None:
         self.name = name
         self.metadata = metadata
         self.clock = clock
@@ -283,40 +284,6 @@ def away(name: str, error: Exception) -> Unavailable:
     return Unavailable("database.away", f"the database of {name} does not answer: {first}", "Nothing is lost; it is tried again.")
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
-
-
-def sqlite_engine(path: Path, *, writes: bool, synchronous: str = "FULL") -> AsyncEngine:
-    """An engine with one connection on a file in WAL mode."""
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
-        poolclass=StaticPool if writes else AsyncAdaptedQueuePool,
-        json_serializer=_json,
-        **({} if writes else {"pool_size": 2, "max_overflow": 2, "pool_timeout": 10}),
-    )
-
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # we begin ourselves, see below
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            f"synchronous={synchronous}",
-            "busy_timeout=5000",
-            "foreign_keys=ON",
-            "cache_size=-1000",
-        ):
-            cursor.execute(f"pragma {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
 def postgresql_engine(url: str) -> AsyncEngine:
     """An engine with a small pool; statements give up a lock after 5 s rather than wait for ever."""
     return create_async_engine(
@@ -324,7 +291,7 @@ def postgresql_engine(url: str) -> AsyncEngine:
         pool_size=4,
         max_overflow=4,
         pool_pre_ping=True,
-        json_serializer=_json,
+        json_serializer=to_json,
         connect_args={"server_settings": {"lock_timeout": "5000"}, "timeout": 5},
     )
 
@@ -342,8 +309,8 @@ async def open_engines(
         database = Database(
             name,
             metadata,
-            sqlite_engine(path, writes=True, synchronous=synchronous),
-            sqlite_engine(path, writes=False, synchronous=synchronous),
+            Engine(path, writes=True, synchronous=synchronous),
+            Engine(path, writes=False, synchronous=synchronous),
             clock,
         )
     try:

@@ -105,6 +105,8 @@ class Jobs:
                 task = asyncio.create_task(self._attempt(worker, job))
                 self._running[job.id] = (job, task)
                 any_claimed = True
+                # Let it begin: a task that is cancelled before its first step never runs, and could end nothing.
+                await asyncio.sleep(0)
         return any_claimed
 
     async def _any_withdrawn(self, worker: Worker) -> bool:
