@@ -21,6 +21,7 @@ from shared.clock import Clock
 from shared.context import current, new_traceparent
 from shared.errors import Unavailable
 from shared.facts._base import Message, Order
+from shared.faults import point
 from shared.sqlite import Connection, Engine, to_json
 
 if TYPE_CHECKING:
@@ -242,10 +243,12 @@ class Database:
                 tx = Tx(connection, self)
                 yield tx
                 await tx._flush()
+                point("commit.before")
         except sa.exc.OperationalError as error:
             raise away(self.name, error) from error
         finally:
             await connection.close()
+        point("commit.after")
         if tx._puts:
             self.outbox_wake.set()
         for call in tx._after:

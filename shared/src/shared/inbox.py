@@ -23,6 +23,7 @@ from shared.bus import EVENTS, Bus
 from shared.context import Context, current
 from shared.database import Database, Tx
 from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
+from shared.faults import point
 from shared.lease import Lease
 from shared.subscribers import Envelope, Subscribers
 
@@ -209,9 +210,13 @@ class Loop:
                         )
                     )
                 if batch:
+                    point("loop.taken")
                     await self.take(batch)
+                    point("loop.committed")
                 for raw in raws:
                     await raw.ack()
+                if raws:
+                    point("loop.acked")
         finally:
             self.bound = False
             with contextlib.suppress(Exception):
@@ -227,6 +232,7 @@ class Loop:
             async with self.database.write() as tx:
                 for incoming in batch:
                     await self._handle(tx, incoming)
+                point("loop.handled")
                 await self._move(tx, batch[-1].envelope.sequence)
         except (LeaseLost, Unavailable) as error:
             if error.code in ("lease.lost", "database.away"):

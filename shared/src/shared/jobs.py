@@ -19,6 +19,7 @@ from shared import ids
 from shared.context import Context, current
 from shared.database import Tx
 from shared.errors import KiopsError, LeaseLost
+from shared.faults import point
 from shared.processes import Mark
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Job:
         async with self._jobs.database.write() as tx:
             await self._fence(tx)
             yield tx
+            point("job.progressing")
+        point("job.progressed")
 
     @asynccontextmanager
     async def finish(self, outcome: str = "done") -> AsyncIterator[Tx]:
@@ -70,7 +73,9 @@ class Job:
         async with self._jobs.database.write() as tx:
             await self._fence(tx, outcome)
             yield tx
+            point("job.finishing")
         self.ended = True
+        point("job.finished")
 
     async def _fence(self, tx: Tx, outcome: str | None = None) -> None:
         table = self._jobs.table

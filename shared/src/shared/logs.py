@@ -11,6 +11,7 @@ from shared import logging as own_logging
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.errors import KiopsError
+from shared.faults import point
 from shared.masking import Masker
 from shared.objects import ObjectStore
 
@@ -97,8 +98,11 @@ class JobLog:
             await self._send(end=True)
         if not self.lines:
             return None, 0
+        point("log.closing")
         body = "\n".join(json.dumps(line, ensure_ascii=False) for line in self.lines).encode()
-        return await self.objects.put(body, "ndjson"), len(self.lines)
+        reference = await self.objects.put(body, "ndjson")
+        point("log.closed")
+        return reference, len(self.lines)
 
     async def abandon(self) -> None:
         """Stop without keeping: another attempt writes its own."""

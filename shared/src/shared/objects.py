@@ -15,6 +15,7 @@ from pathlib import Path
 
 from shared import ids
 from shared.errors import Broken, Rejected, Unavailable
+from shared.faults import point
 
 REFERENCE = re.compile(r"^[a-z-]+/[0-9a-f]{64}\.[a-z0-9]{1,8}$")
 
@@ -43,6 +44,7 @@ class ObjectStore:
                 file.write(gzip.compress(data, 6, mtime=0))
                 file.flush()
                 os.fsync(file.fileno())
+            point("object.writing")
             os.replace(temporary, path)
             folder = os.open(path.parent, os.O_RDONLY)
             try:
@@ -54,6 +56,7 @@ class ObjectStore:
             await asyncio.to_thread(write)
         except OSError as error:
             raise Unavailable("object.not_stored", f"an object cannot be kept: {error.strerror}", "Is the disk full?") from error
+        point("object.kept")
         return reference
 
     async def get(self, reference: str) -> bytes:

@@ -18,6 +18,7 @@ from shared import ids, logging
 from shared.bus import Bus
 from shared.database import Database
 from shared.errors import Broken, KiopsError, Unavailable
+from shared.faults import point
 from shared.lease import Lease
 
 BATCH = 200
@@ -67,13 +68,16 @@ class Relay:
             return await tx.all(self._waiting)
 
     async def _publish(self, rows: Sequence[sa.Row[Any]]) -> None:
+        point("relay.read")
         if len(rows) == 1 or not await self._publish_batch(rows):
             for row in rows:
                 await self._publish_one(row)
+        point("relay.published")
         outbox = self.database.outbox
         async with self.database.write() as tx:
             await self.lease.check(tx)
             await tx.execute(outbox.update().where(outbox.c.position.in_([row.position for row in rows])).values(sent=True))
+        point("relay.marked")
 
     async def _publish_batch(self, rows: Sequence[sa.Row[Any]]) -> bool:
         """True when the server stored all of them; False when some were there already and each must go by itself."""
@@ -83,6 +87,8 @@ class Relay:
             if number == len(rows):
                 headers["Nats-Batch-Commit"] = "1"
             if number in (1, len(rows)):
+                if number > 1:
+                    point("relay.begun")
                 reply = await self.bus.request(row.subject, row.body.encode(), headers=headers)
                 answer = json.loads(reply.data or b"{}")
                 if "error" in answer:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import Broken, Unavailable
+from shared.faults import point
 
 MARK = "KIOPS_CHILD"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -90,6 +91,7 @@ async def run_child(
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
+    point("child.started")
     left = [max_output_bytes]
 
     async def read(stream: asyncio.StreamReader, number: int) -> bytes:
@@ -127,6 +129,7 @@ async def run_child(
         ) from None
     finally:
         await _end(child)
+    point("child.ended")
     return Finished(code, out, err, clipped=left[0] < 0)
 
 

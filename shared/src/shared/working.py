@@ -19,6 +19,7 @@ from shared import ids, logging, tracing
 from shared.context import Context, current
 from shared.database import Database
 from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
+from shared.faults import point
 from shared.jobs import Job, Worker
 from shared.processes import Mark
 
@@ -157,6 +158,7 @@ class Jobs:
             if row is None:
                 return None
             crashed = 1 if row.state == "running" else 0
+            point("job.claiming")
             await tx.execute(
                 table.update()
                 .where(table.c.id == row.id)
@@ -168,6 +170,7 @@ class Jobs:
                     lease_until_ms=now + int(self.lease_seconds * 1000),
                 )
             )
+        point("job.claimed")
         context = Context(
             correlation=row.run,
             causation=row.context.get("causation", ""),

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from shared.database import Database, Tx
 from shared.errors import Unavailable
+from shared.faults import point
 
 T = TypeVar("T")
 Work = Callable[[Tx], Awaitable[Any]]
@@ -61,7 +62,10 @@ class GroupCommit:
 
     async def _together(self, batch: list[tuple[str, Work, asyncio.Future[Any]]]) -> list[Any]:
         async with self._database.write() as tx:
-            return [await work(tx) for _, work, _ in batch]
+            results = [await work(tx) for _, work, _ in batch]
+            point("accept.storing")
+        point("accept.stored")
+        return results
 
     async def _alone(self, entry: tuple[str, Work, asyncio.Future[Any]]) -> None:
         _, work, done = entry
