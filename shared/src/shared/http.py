@@ -128,7 +128,9 @@ def health_routes(app: FastAPI, name: str, running: Running) -> None:
     async def readyz() -> Response:
         failing = await running.failing()
         remarks = dict(running.service.remarks())
-        return JSONResponse({"ready": not failing, "failing": failing, "remarks": remarks}, 503 if failing else 200)
+        return JSONResponse(
+            {"ready": not failing, "failing": failing, "remarks": remarks, "roles": running.roles()}, 503 if failing else 200
+        )
 
     @app.get(f"/-/{name}/metrics", include_in_schema=False)
     async def metrics() -> Response:

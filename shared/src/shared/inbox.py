@@ -63,7 +63,7 @@ class Loop:
         # Asking a database twice a second whether something is parked costs more than remembering that nothing is.
         self._may_be_parked = True
         positions = database.metadata.tables["stream_position"]
-        self._move_statement = (
+        self._move_statement = lease.fenced(
             positions.update()
             .where(positions.c.durable == sa.bindparam("reader"))
             .values(position=sa.bindparam("reached", type_=sa.BigInteger))
@@ -292,8 +292,9 @@ class Loop:
             seen[1] += time.perf_counter() - began
 
     async def _move(self, tx: Tx, sequence: int) -> None:
-        await self.lease.check(tx)
-        await tx.execute(self._move_statement, {"reader": self.service, "reached": sequence})
+        moved = await tx.execute(self._move_statement, {"reader": self.service, "reached": sequence, **self.lease.fence()})
+        if moved.rowcount != 1:
+            raise self.lease.lost()
         if sequence // 10_000 != self.position // 10_000:
             inbox = tx.database.metadata.tables["inbox"]
             await tx.execute(inbox.delete().where(inbox.c.position < sequence - KEEP_IDS))
@@ -351,7 +352,7 @@ class Loop:
 
     async def run_parked(self) -> int:
         """Try the parked messages whose time has come, oldest of each key first. Returns how many were settled."""
-        if not self._may_be_parked or (self.database.is_postgresql and not self.lease.token):
+        if not self._may_be_parked or not self.lease.ours:
             return 0
         parked = self.database.metadata.tables["parked"]
         earlier = parked.alias("earlier")
@@ -381,11 +382,14 @@ class Loop:
         cls, handler, _ = self.subscribers.table[".".join(row.subject.split(".")[:4])]
         try:
             async with self.database.write() as tx:
+                await self.lease.check(tx)
                 gone = await tx.execute(parked.delete().where(parked.c.id == row.id))
                 if gone.rowcount == 1:
                     await self._call(tx, handler, cls.model_validate_json(row.body), incoming.envelope)
             return True
         except Exception as error:
+            if isinstance(error, KiopsError) and error.code in ("lease.lost", "database.away"):
+                raise
             code, text = _told(error)
             attempts = row.attempts + 1
             async with self.database.write() as tx:

@@ -26,7 +26,7 @@ from shared.errors import Broken, KiopsError, Unavailable
 from shared.http import RequestContext, Requests, health_routes, install_problems
 from shared.inbox import Loop
 from shared.jobs import Worker
-from shared.lease import Lease
+from shared.lease import Lease, serve_alone
 from shared.logs import LogWriter
 from shared.memory import family, memory_mb
 from shared.objects import ObjectStore
@@ -43,8 +43,9 @@ STUCK_SECONDS = 60
 
 @dataclass(frozen=True)
 class Service:
-    """What a wire yields. `checks` raise (with a sentence) when the service is not ready; `tasks` run as long as it does.
-    `remarks` says what is amiss though the service is ready: sentences by name.
+    """What a wire yields. `checks` raise (with a sentence) when the service is not ready. `remarks` says what is amiss though the
+    service is ready: sentences by name. `tasks` run as long as the service does, in one instance of it (the one that holds the
+    scheduler's lease); `everywhere` run in each.
 
     `loop_database` is where the loop keeps its position, when that is not `database` (the gateway's read model). `on_batch` is told
     what the loop has just handled. A service that need not be the first to act on a message lets others gather for
@@ -58,6 +59,7 @@ class Service:
     routes: APIRouter | None = None
     workers: Sequence[Worker] = ()
     tasks: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
+    everywhere: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
     checks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     remarks: Callable[[], Mapping[str, str]] = dict
     loop_database: Database | None = None
@@ -81,6 +83,12 @@ class Host:
     instance: str
     mark: Mark
     platform: Platform | None = None
+    scheduler: Lease | None = None
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether another instance does this service's periodic work just now."""
+        return self.scheduler is not None and self.scheduler.standby
 
     def mask(self, secret: str) -> None:
         """From now on no log line of this process shows this value."""
@@ -149,7 +157,7 @@ class Running:
             out["database"] = error.message
         if not self.host.bus.connected:
             out["bus"] = "no connection to nats-server"
-        elif self.loop and not self.loop.bound:
+        elif self.loop and not self.loop.bound and not self.loop.lease.standby:
             out["stream"] = self.loop.trouble or "not reading yet"
         for kind, subject in self.host.bus.guard.denied:
             out["rights"] = f"the bus refused {kind} to {subject}"
@@ -161,6 +169,11 @@ class Running:
             except Exception as error:
                 out[name] = str(error)
         return out
+
+    def roles(self) -> dict[str, bool]:
+        """Role -> whether this instance has it; where it has not, another does the work and this one waits to take over."""
+        leases = [part.lease for part in (self.loop, self.relay) if part] + ([self.host.scheduler] if self.host.scheduler else [])
+        return {lease.name: lease.ours for lease in leases}
 
     async def lag(self) -> int:
         """Messages not yet handled, plus outbox rows not yet sent."""
@@ -210,6 +223,9 @@ class Running:
         if self.jobs:
             gauge("jobs_open", "Jobs that have not ended", await self.jobs.open_jobs())
             gauge("jobs_running", "Jobs that run", len(self.jobs.running))
+        held = Gauge("kiops_role_held", "1 when this instance has the role", ["service", "role"], registry=registry)
+        for role, ours in self.roles().items():
+            held.labels(self.host.name, role).set(ours)
         self._count_calls(registry)
         rss, pss = memory_mb([os.getpid()])
         gauge("process_rss_megabytes", "Resident memory of the process", rss)
@@ -422,7 +438,10 @@ def _start(each: Running) -> None:
         )
         database.jobs = each.jobs
         each.tasks["jobs"] = asyncio.create_task(each.jobs.serve(), name=f"{host.name} jobs")
-    for name, task in service.tasks:
+    if service.tasks:
+        host.scheduler = Lease(database, "scheduler", host.instance)
+        each.tasks["scheduler"] = asyncio.create_task(serve_alone(host.scheduler, service.tasks), name=f"{host.name} scheduler")
+    for name, task in service.everywhere:
         each.tasks[name] = asyncio.create_task(task(), name=f"{host.name} {name}")
 
 
@@ -437,10 +456,10 @@ async def _stop(tasks: Mapping[str, asyncio.Task[None]]) -> None:
 
 async def _stop_service(each: Running) -> None:
     await _stop(each.tasks)
-    for part in (each.relay, each.loop):
-        if part is not None:
+    for lease in (each.relay and each.relay.lease, each.loop and each.loop.lease, each.host.scheduler):
+        if lease:
             with contextlib.suppress(KiopsError):
-                await part.lease.release()
+                await lease.release()
 
 
 async def serve_http(app: FastAPI, host: str, port: int, *, ready: asyncio.Event | None = None) -> None:

@@ -55,8 +55,8 @@ class PlatformSettings(ServiceSettings, env_prefix="KIOPS_"):
     )
     bus_url: str = Field("", description="Address of a nats-server; the platform's own one when not set.")
     bus_api_prefix: str = Field("$JS.API", description="Prefix of the JetStream API, another with an account per service.")
-    lease_seconds: float = Field(30.0, description="A job without a heartbeat for this long is taken over.")
-    heartbeat_seconds: float = Field(10.0, description="How often a running job says that it lives.")
+    lease_seconds: float = Field(8.0, description="A job without a heartbeat for this long is taken over.")
+    heartbeat_seconds: float = Field(2.0, description="How often a running job says that it lives.")
 
     @property
     def root(self) -> Path:

@@ -83,6 +83,8 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
             routes=routes(site),
             tasks=[
                 ("sweep", lambda: jobs.sweep(database, settings, host.clock)),
+            ],
+            everywhere=[
                 ("stream", lambda: jobs.watch_stream(live, lambda: host.bus.connected)),
             ],
         )

@@ -38,6 +38,11 @@ async def wire(
         placing = Placing(handlers, engine, edge, settings, platform)
         watching = Watching(handlers, engine, edge, settings)
         keeper = Keeper(handlers, engine, edge, platform, host.settings.organisation)
+
+        async def looked() -> None:
+            if not host.stands_by:
+                await keeper.looked()
+
         if host.platform:
             host.platform.facts["edge"] = keeper.state
         yield Service(
@@ -51,6 +56,6 @@ async def wire(
             ],
             tasks=[("keeper", keeper.serve)],
             # An engine that is away makes no release possible, and nothing else impossible: ready means that we have looked.
-            checks={"runtime": keeper.looked},
-            remarks=keeper.remarks,
+            checks={"runtime": looked},
+            remarks=lambda: {} if host.stands_by else keeper.remarks(),
         )
