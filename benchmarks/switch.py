@@ -1,24 +1,23 @@
-"""Switches a service to and fro under load, and prints what a client without retries saw.
+"""Switches a service to and fro under load: what a client without retries saw at 200 requests a second.
 
-    python benchmarks/switch.py [--switches 4] [--rate 200]
-
-Needs a Docker engine and Traefik's binary; makes its own images and removes them. Exit code 1 when a request was lost.
+Needs a Docker engine and Traefik's binary; makes its own images and removes them. Breaks when a request was lost.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib.util
-import json
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from operator_proxy import cleanup
 from operator_proxy.clients.docker import Engine
 from shared.platform import platform_id
+
+from benchmarks.common import Figure, Series, others_busy, report, rounds
 
 PROPS = Path(__file__).parents[1] / "services/operator-proxy/tests/props.py"
 spec = importlib.util.spec_from_file_location("operator_proxy_props", PROPS)
@@ -28,6 +27,7 @@ sys.modules["operator_proxy_props"] = props
 spec.loader.exec_module(props)
 
 LABEL = "kiops-benchmark-switch"
+RATE = 200.0
 
 
 async def measure(switches: int, rate: float) -> dict[str, object]:
@@ -76,15 +76,23 @@ async def _run(world: props.World, images: dict[str, str], switches: int, rate: 
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--switches", type=int, default=4, help="how many switches")
-    parser.add_argument("--rate", type=float, default=200, help="requests per second")
-    asked = parser.parse_args()
-    found = asyncio.run(measure(asked.switches, asked.rate))
-    print(json.dumps(found, indent=1))
-    return 1 if found["errors"] or found["not_sent"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(quick: bool) -> dict[str, Any]:
+    """The switches' own figures; a lost or unsent request breaks it."""
+    slow, middle, wrong = Series(), Series(), Series()
+    seen: list[dict[str, object]] = []
+    for _ in rounds(quick, 1):
+        with others_busy() as busy:
+            found = asyncio.run(measure(2 if quick else 6, RATE))
+        seen.append(found)
+        spread = found["milliseconds"]
+        assert isinstance(spread, dict)
+        number = int(str(found["requests"]))
+        middle.add(spread["p50"], n=number, others=busy.cores)
+        slow.add(spread["p99"], n=number, others=busy.cores)
+        wrong.add(sum(found["errors"].values()) + int(str(found["not_sent"])), n=number)  # type: ignore[attr-defined]
+    return report(
+        Figure("requests lost while switching", "", wrong, must=0, aim=0),
+        Figure("a request while switching, p50", "ms", middle),
+        Figure("a request while switching, p99", "ms", slow),
+        switches=seen,
+    )
