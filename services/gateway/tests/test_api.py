@@ -153,12 +153,8 @@ async def test_whatever_is_sent_the_answer_is_a_named_problem(gateway: Gateway) 
     assert (await gateway.client.get("/api/v1/services?search=%ff")).status_code == 200
 
 
-async def test_the_document_describes_every_route_and_nothing_answers_500_to_what_it_allows(gateway: Gateway) -> None:
-    """Generated requests from the document's own schemas, through schemathesis: no answer may be a defect of ours."""
-    import schemathesis
-    from hypothesis import HealthCheck, Phase, given, settings
-    from hypothesis import strategies as st
-
+async def test_the_document_describes_every_route(gateway: Gateway) -> None:
+    """What is asked of them, and that all their answers are in it, is test_schema's."""
     document = (await gateway.client.get("/api/v1/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     assert {"/api/v1/runs/{run}", "/api/v1/services", "/api/v1/builds/{build}/log", "/api/v1/audit", "/api/v1/status"} <= set(
@@ -168,42 +164,6 @@ async def test_the_document_describes_every_route_and_nothing_answers_500_to_wha
         for method, operation in methods.items():
             assert operation["summary"] and operation["description"], (path, method)
             assert "4XX" in operation["responses"]
-    schema = schemathesis.openapi.from_dict(document)
-    cases: list[Any] = []
-    streams = {"/api/v1/events", "/api/v1/runs/{run}/events"}
-    # Generated ids are never ours, and setting a password costs a hash each time.
-    asks = {"/api/v1/sources/test", "/api/v1/services/{service}/test"}  # each waits for a service that is not here
-    for result in schema.get_all_operations():
-        operation = result.ok()
-        if operation.path in streams | asks:
-            continue
-
-        @settings(
-            max_examples=6,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            derandomize=True,
-        )
-        @given(case=operation.as_strategy(), unused=st.none())
-        def gather(case: Any, unused: None) -> None:
-            cases.append(case.as_transport_kwargs(base_url="http://kiops.test"))
-
-        await asyncio.to_thread(gather)
-    assert len(cases) > 100
-    for case in cases:
-        headers = {str(k): v for k, v in dict(case.pop("headers", None) or {}).items()} | {
-            "authorization": gateway.client.headers["authorization"]
-        }
-        case.pop("cookies", None)
-        try:
-            answer = await gateway.client.request(**case, headers=headers)
-        except (httpx.InvalidURL, UnicodeEncodeError, ValueError):
-            continue  # nobody could send this
-        assert answer.status_code < 500, (case["method"], case["url"], answer.text)
-        if answer.status_code >= 400:
-            assert answer.headers["content-type"] == PROBLEM
 
 
 async def test_status_names_every_service_and_the_memory_of_all_processes(gateway: Gateway) -> None:
@@ -274,7 +234,7 @@ async def test_pages_are_told_when_the_bus_is_away(gateway: Gateway, served: htt
         await asyncio.sleep(1.5)
         nats.start()
         async with asyncio.timeout(20):
-            assert [data for _, data, _ in await reading] == [{"live": up, "sequence": 0} for up in (True, False, True)]
+            assert [data["live"] for _, data, _ in await reading] == [True, False, True]
 
 
 async def test_a_build_log_is_followed_live_and_continued_where_it_was(gateway: Gateway, served: httpx.AsyncClient) -> None:
