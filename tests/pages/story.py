@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.projections.batch import Projector
 from gateway.store import catalogue
 from gateway.subscribers import PROJECTIONS
 from shared.facts import builder, deployer, gate, gateway, operator_proxy, scanner, webhook
 from shared.facts._base import Fact
 from shared.facts.gate import AreaVerdict, Reason
 from shared.facts.scanner import Engine, FindingLine
+from shared.inbox import Incoming
 from shared.subscribers import Envelope
 
 from shared import ids
@@ -97,27 +99,28 @@ class Story:
         self.objects = running.host.objects
         self.now_ms = now_ms
         self.sequence = 1_000_000
-        self.tx: Any = None
+        self.projector = Projector(PROJECTIONS)
+        self.gathered: list[Incoming] | None = None
 
     async def tell(self, fact: Fact, at: int) -> None:
         self.sequence += 1
         name = f"story-{self.sequence}"
         time = datetime.fromtimestamp(at / 1000, UTC)
         envelope = Envelope(name, fact.type(), "/kiops/story", fact.subject, time, "", "", "", self.sequence, at)
-        if self.tx is not None:
-            await PROJECTIONS[type(fact)](self.tx, fact, envelope)
+        incoming = Incoming(envelope, {}, fact.model_dump_json())
+        if self.gathered is not None:
+            self.gathered.append(incoming)
             return
         async with self.read.write() as tx:
-            await PROJECTIONS[type(fact)](tx, fact, envelope)
+            await self.projector.project(tx, [incoming])
 
     async def together(self, work: Any) -> None:
         """Tell many facts in one transaction, as the gateway's loop does with a batch."""
+        self.gathered = []
+        await work
+        gathered, self.gathered = self.gathered, None
         async with self.read.write() as tx:
-            self.tx = tx
-            try:
-                await work
-            finally:
-                self.tx = None
+            await self.projector.project(tx, gathered)
 
     @staticmethod
     def clock_iso(at_ms: int) -> str:

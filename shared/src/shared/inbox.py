@@ -12,13 +12,13 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from shared import logging, tracing
+from shared import logging, plain, tracing
 from shared.bus import EVENTS, Bus
 from shared.context import Context, current
 from shared.database import Database, Tx
@@ -34,6 +34,9 @@ HEARTBEAT_SECONDS = 5
 RENEW_AFTER_PULLS = 500  # the server remembers pulls as long as the reply's subscription lives
 MAX_TRIES = 12
 KEEP_IDS = 500_000  # stream positions
+LOOK_ANYWAY_SECONDS = 5.0  # another instance may have parked something: a replay
+LONGEST_DELAY_MS = 72_000
+STREAM_NOT_FOUND = 10059  # nats-server's error code
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,17 @@ class Loop:
         self.log = logging.get(service)
         self.position = 0
         self.bound = False
-        self.trouble = ""
+        self.trouble = self.trouble_code = ""
         self.turned_at = database.clock.monotonic()
         self.handled = 0
         self.seen: dict[str, list[Any]] = {}  # noun.verb -> [tries, seconds]
         self.on_batch: Callable[[list[Incoming]], object] = lambda batch: None
         self.gather_ms: Mapping[str, int] = {}
+        self.watched = True
         self._stream = ""
         # Asking a database twice a second whether something is parked costs more than remembering that nothing is.
         self._may_be_parked = True
+        self._looked_at = -LOOK_ANYWAY_SECONDS
         positions = database.metadata.tables["stream_position"]
         self._move_statement = lease.fenced(
             positions.update()
@@ -78,19 +83,25 @@ class Loop:
                     await self._read()
                 wait = 0.2
             except (TimeoutError, Unavailable, OSError) as error:
-                self.bound, self.trouble = False, str(error)
+                self._troubled(error)
                 self.log.warning("reading is interrupted", error=str(error))
             except Broken as error:
-                self.bound, self.trouble = False, str(error)
+                self._troubled(error)
                 self.log.error("reading is held up", error=str(error), code=error.code)
                 wait = 2.0
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                self.bound, self.trouble = False, f"{type(error).__name__}: {error}"
+                self._troubled(error)
                 self.log.exception("the loop broke and begins again")
             await asyncio.sleep(wait)
             wait = min(wait * 2, 2.0)
+
+    def _troubled(self, error: Exception) -> None:
+        self.bound = False
+        code, text = _told(error)
+        advice = getattr(error, "advice", "")
+        self.trouble_code, self.trouble = code, f"{text}. {advice}" if advice else text
 
     async def retry_parked(self) -> None:
         """Handle parked messages when they are due. Runs beside the loop."""
@@ -103,8 +114,7 @@ class Loop:
 
     # -- reading -----------------------------------------------------------------------------------------------------
     async def _bind(self) -> None:
-        stream = await self.bus.api_call(f"STREAM.INFO.{EVENTS}")
-        created, last = stream["created"], stream["state"]["last_seq"]
+        created, last = await stream_now(self.bus)
         positions = self.database.metadata.tables["stream_position"]
         async with self.database.write() as tx:
             row = await tx.one(sa.select(positions).where(positions.c.durable == self.service))
@@ -114,23 +124,13 @@ class Loop:
                     {"durable": self.service, "organisation_id": "_", "stream_created": created, "position": 0},
                 )
             self.position = row.position if row else 0
-        if row and row.stream_created != created:
-            raise Broken(
-                "bus.stream_changed",
-                f"{self.service} stands at {row.position} of a stream that is not this one",
-                "The stream was made anew: restore it, or rebuild this service's position.",
-            )
-        if self.position > last:
-            raise Broken(
-                "bus.position_beyond",
-                f"{self.service} stands at {self.position} but the stream ends at {last}",
-                "Restore the stream.",
-            )
+        if row:
+            same_stream(self.service, row, created, last)
         self._stream = created
         self._may_be_parked = True  # by the instance that read before us
         # A durable that is gone is shown, not made again: only the bootstrap makes them.
         await self.bus.api_call(f"CONSUMER.RESET.{EVENTS}.{self.service}", {"seq": self.position + 1})
-        self.bound, self.trouble = True, ""
+        self.bound, self.trouble, self.trouble_code = True, "", ""
 
     async def _read(self) -> None:
         await self._bind()
@@ -227,11 +227,10 @@ class Loop:
 
     # -- handling ----------------------------------------------------------------------------------------------------
     async def take(self, batch: Sequence[Incoming]) -> None:
-        """Handle a batch: one transaction for all of it; when one fails, one for each, and the one that fails is parked."""
+        """Handle a batch in one transaction; when it fails, in smaller ones, until what fails is alone: that is parked."""
         try:
             async with self.database.write() as tx:
-                for incoming in batch:
-                    await self._handle(tx, incoming)
+                await self._handle_all(tx, batch)
                 point("loop.handled")
                 await self._move(tx, batch[-1].envelope.sequence)
         except (LeaseLost, Unavailable) as error:
@@ -245,15 +244,84 @@ class Loop:
         self.on_batch(list(batch))
 
     async def _one_by_one(self, batch: Sequence[Incoming]) -> None:
-        for incoming in batch:
+        for part in _parts(batch):
             try:
                 async with self.database.write() as tx:
-                    await self._handle(tx, incoming)
-                    await self._move(tx, incoming.envelope.sequence)
+                    await self._handle_all(tx, part)
+                    await self._move(tx, part[-1].envelope.sequence)
             except Exception as error:
                 if isinstance(error, KiopsError) and error.code in ("lease.lost", "database.away"):
                     raise
-                await self._set_aside(incoming, error)
+                if len(part) > 1:
+                    await self._one_by_one(part)
+                else:
+                    await self._set_aside(part[0], error)
+
+    async def _handle_all(self, tx: Tx, batch: Sequence[Incoming]) -> None:
+        if self.subscribers.fold is None:
+            for incoming in batch:
+                await self._handle(tx, incoming)
+            return
+        began = time.perf_counter()
+        heard = [each for each in batch if ".".join(each.envelope.subject.split(".")[:4]) in self.subscribers.table]
+        new = await self._unseen(tx, heard)
+        if self._may_be_parked:
+            new = [incoming for incoming in new if not await self._stands_behind(tx, incoming)]
+        await self.subscribers.fold(tx, new, self._watch if self.watched else None)
+        each_took = (time.perf_counter() - began) / len(batch)
+        for incoming in new:
+            seen = self.seen.setdefault(_name(incoming), [0, 0.0])
+            seen[0] += 1
+            seen[1] += each_took
+
+    async def _unseen(self, tx: Tx, batch: Sequence[Incoming]) -> list[Incoming]:
+        """Note the ids of a batch in one statement; those that were not there before."""
+        if not batch:
+            return []
+        rows = [(each.envelope.id, each.envelope.subject.split(".")[4], each.envelope.sequence) for each in batch]
+        if tx.database.is_postgresql:
+            noted = await plain.rows(
+                tx,
+                "insert into inbox (id, organisation_id, position) select * from unnest($1::text[], $2::text[], $3::bigint[])"
+                " on conflict do nothing returning id, position",
+                [list(column) for column in zip(*rows, strict=True)],
+            )
+            ours = set(noted)
+        else:
+            insert = "insert into inbox (id, organisation_id, position) values (?, ?, ?) on conflict do nothing"
+            if await plain.many(tx, insert, rows) == len(rows):
+                return list(batch)
+            # One that was there before was noted at another position.
+            those = "select id, position from inbox where id in (select value from json_each(?))"
+            ours = set(await plain.rows(tx, those, [json.dumps([row[0] for row in rows])]))
+        return [each for each in batch if (each.envelope.id, each.envelope.sequence) in ours]
+
+    async def _stands_behind(self, tx: Tx, incoming: Incoming) -> bool:
+        """Whether an earlier message of its key is parked; then it is parked too."""
+        cls, _, key_of = self.subscribers.table[".".join(incoming.envelope.subject.split(".")[:4])]
+        key = key_of(cls.model_validate_json(incoming.body))
+        if not key or not await self._key_waits(tx, key, incoming.envelope.sequence):
+            return False
+        await self._park(tx, "parked", incoming, key, attempts=0, code="behind", error="waits behind an earlier one of its key")
+        return True
+
+    @contextlib.contextmanager
+    def _watch(self, incoming: Incoming) -> Iterator[None]:
+        """The block is what this message asks for: a span of its trace."""
+        envelope = incoming.envelope
+        before = current.set(
+            Context(
+                correlation=envelope.correlation,
+                causation=envelope.id,
+                traceparent=envelope.traceparent,
+                organisation=envelope.subject.split(".")[4],
+            )
+        )
+        try:
+            with tracing.span(f"handle {_name(incoming)}"):
+                yield
+        finally:
+            current.reset(before)
 
     async def _handle(self, tx: Tx, incoming: Incoming) -> None:
         envelope = incoming.envelope
@@ -336,7 +404,7 @@ class Loop:
                 "body": incoming.body,
                 "stored_at_ms": envelope.stored_at_ms,
                 "attempts": attempts,
-                "due_at_ms": self.database.clock.now_ms() + int(_delay(attempts) * 1000),
+                "due_at_ms": self.database.clock.now_ms() + (int(_delay(attempts) * 1000) if table == "parked" else 0),
                 "code": code,
                 "error": error[:2000],
             },
@@ -352,17 +420,21 @@ class Loop:
 
     async def run_parked(self) -> int:
         """Try the parked messages whose time has come, oldest of each key first. Returns how many were settled."""
+        if self.database.is_postgresql and self.database.clock.monotonic() - self._looked_at > LOOK_ANYWAY_SECONDS:
+            self._may_be_parked = True
         if not self._may_be_parked or not self.lease.ours:
             return 0
         parked = self.database.metadata.tables["parked"]
         earlier = parked.alias("earlier")
+        now_ms, self._looked_at = self.database.clock.now_ms(), self.database.clock.monotonic()
         self._may_be_parked = False
         async with self.database.read() as tx:
             self._may_be_parked = self._may_be_parked or bool(await tx.scalar(sa.select(sa.func.count()).select_from(parked)))
             rows = await tx.all(
                 sa.select(parked)
                 .where(
-                    parked.c.due_at_ms <= self.database.clock.now_ms(),
+                    # What is due later than any delay was set aside before the clock was set back.
+                    sa.or_(parked.c.due_at_ms <= now_ms, parked.c.due_at_ms > now_ms + LONGEST_DELAY_MS),
                     sa.or_(
                         parked.c.key == "",
                         ~sa.exists().where(earlier.c.key == parked.c.key, earlier.c.position < parked.c.position),
@@ -384,7 +456,9 @@ class Loop:
             async with self.database.write() as tx:
                 await self.lease.check(tx)
                 gone = await tx.execute(parked.delete().where(parked.c.id == row.id))
-                if gone.rowcount == 1:
+                if gone.rowcount == 1 and self.subscribers.fold is not None:
+                    await self.subscribers.fold(tx, [incoming], self._watch)
+                elif gone.rowcount == 1:
                     await self._call(tx, handler, cls.model_validate_json(row.body), incoming.envelope)
             return True
         except Exception as error:
@@ -393,7 +467,8 @@ class Loop:
             code, text = _told(error)
             attempts = row.attempts + 1
             async with self.database.write() as tx:
-                if isinstance(error, Rejected) or attempts >= MAX_TRIES:
+                hopeless = isinstance(error, ValueError) and not isinstance(error, KiopsError)
+                if isinstance(error, Rejected) or hopeless or attempts >= MAX_TRIES:
                     self.log.error("a message is a dead letter", subject=row.subject, code=code, error=text)
                     await tx.execute(parked.delete().where(parked.c.id == row.id))
                     await self._park(tx, "dead_letter", incoming, row.key, attempts=attempts, code=code, error=text)
@@ -413,6 +488,42 @@ class Loop:
             self._may_be_parked = True
         return True
 
+    async def dismiss_dead_letter(self, letter: str) -> bool:
+        """Let a dead letter be: its row goes. False when there is none of this id."""
+        table = self.database.metadata.tables["dead_letter"]
+        async with self.database.write() as tx:
+            gone = await tx.execute(table.delete().where(table.c.id == letter))
+        if gone.rowcount:
+            self.log.warning("a dead letter was dismissed", letter=letter)
+        return gone.rowcount == 1
+
+    async def accept_stream(self) -> int:
+        """Take the stream for what it is now: read it from its beginning (what was heard before is passed over by its id), and
+        publish once more what the outbox still has. Returns how many messages that are.
+
+        Raises Rejected `bus.stream_same` when the stream is the one this database knows.
+        """
+        created, last = await stream_now(self.bus)
+        tables = self.database.metadata.tables
+        positions, parked = tables["stream_position"], tables["parked"]
+        again = 0
+        async with self.database.write() as tx:
+            row = await tx.one(sa.select(positions).where(positions.c.durable == self.service))
+            if row is None or (row.stream_created == created and row.position <= last):
+                raise Rejected("bus.stream_same", f"{self.service} reads this stream already", "There is nothing to accept.")
+            # Of the same stream, cut short, all that is left was heard.
+            position = last if row.stream_created == created else 0
+            await tx.execute(
+                positions.update().where(positions.c.durable == self.service).values(stream_created=created, position=position)
+            )
+            # What is parked came before everything that is on this stream.
+            await tx.execute(parked.update().values(position=parked.c.position - row.position - 1))
+            if "outbox" in tables:
+                done = await tx.execute(tables["outbox"].update().where(tables["outbox"].c.sent.is_(True)).values(sent=False))
+                again = done.rowcount
+            tx.after_commit(self.database.outbox_wake.set)
+        return again
+
     async def counts(self) -> dict[str, int]:
         """How many messages are parked and how many are dead letters."""
         tables = self.database.metadata.tables
@@ -421,6 +532,55 @@ class Loop:
                 name: await tx.scalar(sa.select(sa.func.count()).select_from(tables[name])) or 0
                 for name in ("parked", "dead_letter")
             }
+
+
+def _parts(batch: Sequence[Incoming]) -> list[Sequence[Incoming]]:
+    """A batch in which something failed, in up to eight: what fails is found without a transaction for each of the others."""
+    size = -(-len(batch) // 8)
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+def _name(incoming: Incoming) -> str:
+    return ".".join(incoming.envelope.subject.split(".")[2:4])
+
+
+async def stream_now(bus: Bus) -> tuple[str, int]:
+    """(when the stream was made, its last sequence). Raises Broken `bus.stream_missing` when there is none."""
+    try:
+        stream = await bus.api_call(f"STREAM.INFO.{EVENTS}")
+    except Broken as error:
+        if error.detail.get("err_code") != STREAM_NOT_FOUND:
+            raise
+        raise Broken(
+            "bus.stream_missing", "nats-server has no stream: its store is empty", "Restore bus/store, or run `kiops migrate`"
+        ) from error
+    return stream["created"], stream["state"]["last_seq"]
+
+
+def same_stream(service: str, row: sa.Row[Any], created: str, last: int) -> None:
+    """Raise Broken unless the stream is the one that this position (a row of stream_position) is of."""
+    if row.stream_created != created:
+        raise Broken(
+            "bus.stream_changed",
+            f"the stream is not the one this database knows: {service} stands at {row.position} of another one",
+            "Restore bus/store and the databases of one time; if the old stream is lost, `kiops stream accept`",
+        )
+    if row.position > last:
+        raise Broken(
+            "bus.position_beyond",
+            f"the stream is shorter than this database knows: {service} stands at {row.position}, it ends at {last}",
+            "Restore bus/store and the databases of one time; if the old stream is lost, `kiops stream accept`",
+        )
+
+
+async def check_stream(service: str, database: Database, bus: Bus) -> None:
+    """Raise Broken when the stream is not the one that this database's position is of."""
+    created, last = await stream_now(bus)
+    positions = database.metadata.tables["stream_position"]
+    async with database.read() as tx:
+        row = await tx.one(sa.select(positions).where(positions.c.durable == service))
+    if row is not None:
+        same_stream(service, row, created, last)
 
 
 def _delay(attempts: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -53,8 +53,13 @@ class Envelope:
 
 @dataclass
 class Subscribers:
-    """Which handler acts on which fact or order. Use as a decorator: `@on(PushReceived, key=lambda m: m.run)`."""
+    """Which handler acts on which fact or order. Use as a decorator: `@on(PushReceived, key=lambda m: m.run)`.
 
+    With `fold(tx, batch, watch)` no handler is called: it gets all new messages of a batch at once, as `Incoming`, and enters
+    `watch(incoming)` around each where it does what that one asks for. It writes all of them or raises.
+    """
+
+    fold: Callable[[Tx, Sequence[Any], Any], Awaitable[None]] | None = None
     table: dict[str, tuple[type[Message], Handler, Callable[[Any], str]]] = field(default_factory=dict)
 
     def __call__(self, message: type[Message], *, key: Callable[[Any], str] | None = None) -> Callable[[Handler], Handler]:

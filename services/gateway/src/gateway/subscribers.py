@@ -1,19 +1,20 @@
-"""Door: bus. Every fact -> one projection each; and the two questions the gateway answers."""
+"""Door: bus. Every fact -> one projection each, batch by batch; and the two questions the gateway answers."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
+from shared.database import Tx
 from shared.facts import builder, deployer, gate, gateway, operator_proxy, scanner, webhook
 from shared.facts._base import Fact
 from shared.queries.gateway import LeaseCredential, OrderAnswered, SealedCredential
-from shared.subscribers import Answers, Subscribers
+from shared.subscribers import Answers, Envelope, Subscribers
 
 from gateway.handlers import Handlers
 from gateway.projections import builds, catalogue, deploys, runs, scans
+from gateway.projections.batch import Projection, Projector
 
-PROJECTIONS: dict[type[Fact], Callable[..., Awaitable[None]]] = {
+PROJECTIONS: dict[type[Fact], Projection] = {
     gateway.ServiceRegistered: catalogue.service_registered,
     gateway.ServiceChanged: catalogue.service_changed,
     gateway.ServiceDeleted: catalogue.service_deleted,
@@ -60,10 +61,15 @@ def _key(message: Any) -> str:
 
 
 def subscribers() -> Subscribers:
-    on = Subscribers()
-    for fact, project in PROJECTIONS.items():
-        on(fact, key=_key)(project)
+    on = Subscribers(fold=Projector(PROJECTIONS).project)
+    for fact in PROJECTIONS:
+        on(fact, key=_key)(_folded)
     return on
+
+
+async def _folded(tx: Tx, message: Any, envelope: Envelope) -> None:
+    """Never called: facts are handled by the batch."""
+    raise NotImplementedError
 
 
 def answers(handlers: Handlers) -> Answers:

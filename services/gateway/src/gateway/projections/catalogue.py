@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-from shared.database import Tx
 from shared.facts.deployer import EnvironmentChanged
 from shared.facts.gateway import OperationPerformed, ServiceChanged, ServiceDeleted, ServiceRegistered
 from shared.facts.operator_proxy import RuntimeChanged
 from shared.facts.webhook import DeliveryIgnored, EndpointChanged, RuleChanged
-from shared.subscribers import Envelope
 
-from gateway.projections.folding import touch_service
-from gateway.tables.read_model import audit, deliveries, endpoints, environments, rules, runtimes, services
+from gateway.projections import model as tables
+from gateway.projections.model import Model, Row
+from gateway.projections.told import Told
 
 
 def _service(message: ServiceRegistered | ServiceChanged) -> dict[str, Any]:
@@ -29,55 +27,49 @@ def _service(message: ServiceRegistered | ServiceChanged) -> dict[str, Any]:
     }
 
 
-async def service_registered(tx: Tx, message: ServiceRegistered, envelope: Envelope) -> None:
-    await tx.upsert(
-        services,
-        {
-            "id": message.service,
-            "organisation_id": message.organisation,
-            **_service(message),
-            "state": "registered",
-            "risk_state": "none",
-            "registered_at_ms": envelope.stored_at_ms,
-            "changed_at_ms": envelope.stored_at_ms,
-            "deleted_at_ms": None,
-        },
-        ["id"],
+def service_registered(model: Model, message: ServiceRegistered, told: Told) -> None:
+    row = model.services.setdefault(message.service, tables.services.new({"id": message.service}))
+    model.change(
+        tables.services,
+        row,
+        organisation_id=message.organisation,
+        **_service(message),
+        registered_at_ms=told.stored_at_ms,
+        changed_at_ms=told.stored_at_ms,
+        deleted_at_ms=None,
     )
+    model.touched_services[message.service] = None
 
 
-async def service_changed(tx: Tx, message: ServiceChanged, envelope: Envelope) -> None:
-    await tx.execute(
-        services.update().where(services.c.id == message.service).values(**_service(message), changed_at_ms=envelope.stored_at_ms)
-    )
+def service_changed(model: Model, message: ServiceChanged, told: Told) -> None:
+    row = model.services.get(message.service)
+    model.change(tables.services, row, **_service(message), changed_at_ms=told.stored_at_ms)
 
 
-async def service_deleted(tx: Tx, message: ServiceDeleted, envelope: Envelope) -> None:
+def service_deleted(model: Model, message: ServiceDeleted, told: Told) -> None:
     """The service leaves the lists; its runs and releases stay as history."""
-    await tx.execute(services.update().where(services.c.id == message.service).values(deleted_at_ms=envelope.stored_at_ms))
-    await tx.execute(endpoints.delete().where(endpoints.c.service_id == message.service))
-    await tx.execute(rules.delete().where(rules.c.service_id == message.service))
+    model.change(tables.services, model.services.get(message.service), deleted_at_ms=told.stored_at_ms)
+    model.forget_doors(message.service)
 
 
-async def rule_changed(tx: Tx, message: RuleChanged, envelope: Envelope) -> None:
-    await tx.upsert(
-        rules,
+def rule_changed(model: Model, message: RuleChanged, told: Told) -> None:
+    model.put(
+        tables.rules,
         {
             "service_id": message.service,
             "organisation_id": message.organisation,
-            "branches": list(message.branches),
-            "tags": list(message.tags),
-            "environments": list(message.environments),
+            "branches": message.branches,
+            "tags": message.tags,
+            "environments": message.environments,
             "supersede": message.supersede,
-            "changed_at_ms": envelope.stored_at_ms,
+            "changed_at_ms": told.stored_at_ms,
         },
-        ["service_id"],
     )
 
 
-async def endpoint_changed(tx: Tx, message: EndpointChanged, envelope: Envelope) -> None:
-    await tx.upsert(
-        endpoints,
+def endpoint_changed(model: Model, message: EndpointChanged, told: Told) -> None:
+    model.put(
+        tables.endpoints,
         {
             "id": message.endpoint,
             "organisation_id": message.organisation,
@@ -86,15 +78,14 @@ async def endpoint_changed(tx: Tx, message: EndpointChanged, envelope: Envelope)
             "provider": message.provider,
             "path": message.path,
             "state": str(message.state),
-            "changed_at_ms": envelope.stored_at_ms,
+            "changed_at_ms": told.stored_at_ms,
         },
-        ["id"],
     )
 
 
-async def delivery_ignored(tx: Tx, message: DeliveryIgnored, envelope: Envelope) -> None:
-    await tx.insert_new(
-        deliveries,
+def delivery_ignored(model: Model, message: DeliveryIgnored, told: Told) -> None:
+    model.append(
+        tables.deliveries,
         {
             "id": message.delivery,
             "organisation_id": message.organisation,
@@ -103,14 +94,13 @@ async def delivery_ignored(tx: Tx, message: DeliveryIgnored, envelope: Envelope)
             "verdict": "ignored",
             "code": message.code,
             "reason": message.reason,
-            "at_ms": envelope.stored_at_ms,
+            "at_ms": told.stored_at_ms,
         },
     )
 
 
-async def runtime_changed(tx: Tx, message: RuntimeChanged, envelope: Envelope) -> None:
-    await tx.upsert(
-        runtimes,
+def runtime_changed(model: Model, message: RuntimeChanged, told: Told) -> None:
+    row = model.runtimes[message.runtime] = tables.runtimes.new(
         {
             "id": message.runtime,
             "organisation_id": message.organisation,
@@ -118,59 +108,59 @@ async def runtime_changed(tx: Tx, message: RuntimeChanged, envelope: Envelope) -
             "kind": message.runtime_kind,
             "reachable": message.reachable,
             "version": message.version,
-            "abilities": list(message.abilities),
+            "abilities": message.abilities,
             "reason": message.reason,
-            "changed_at_ms": envelope.stored_at_ms,
-        },
-        ["id"],
+            "changed_at_ms": told.stored_at_ms,
+        }
     )
-    touched = await tx.all(sa.select(environments.c.service_id).distinct().where(environments.c.runtime == message.runtime))
-    for row in touched:
-        touch_service(tx, row.service_id)
+    model.mark(tables.runtimes, row)
+    for service, places in model.places.items():
+        if any(place["runtime"] == message.runtime for place in places.values()):
+            model.touched_services[service] = None
 
 
-async def environment_changed(tx: Tx, message: EnvironmentChanged, envelope: Envelope) -> None:
+def environment_changed(model: Model, message: EnvironmentChanged, told: Told) -> None:
     """Where it is and how it is reached; what serves there is told by the facts of deploys."""
-    values = {
-        "organisation_id": message.organisation,
-        "kind": str(message.environment_kind),
-        "runtime": message.runtime,
-        "container_port": message.container_port,
-        "health_path": message.health_path,
-        "entry_port": message.entry_port,
-        "url": message.url,
-        "changed_at_ms": envelope.stored_at_ms,
-    }
-    await ensure_environment(tx, message, message.environment)
-    await tx.execute(
-        environments.update()
-        .where(environments.c.service_id == message.service, environments.c.name == message.environment)
-        .values(**values)
+    model.change(
+        tables.environments,
+        place(model, message, message.environment),
+        organisation_id=message.organisation,
+        kind=str(message.environment_kind),
+        runtime=message.runtime,
+        container_port=message.container_port,
+        health_path=message.health_path,
+        entry_port=message.entry_port,
+        url=message.url,
+        changed_at_ms=told.stored_at_ms,
     )
-    touch_service(tx, message.service)
+    model.touched_services[message.service] = None
 
 
-async def ensure_environment(tx: Tx, message: Any, name: str) -> None:
-    """A row for an environment of which a deploy tells before its own fact does."""
-    await tx.insert_new(
-        environments,
+def place(model: Model, message: Any, name: str) -> Row:
+    """The row of an environment; made when a deploy tells of it before its own fact does."""
+    rows = model.places.setdefault(message.service, {})
+    row = rows.get(name)
+    if row is None:
+        row = rows[name] = tables.environments.new(
+            {
+                "service_id": message.service,
+                "name": name,
+                "organisation_id": message.organisation,
+                "kind": str(getattr(message, "environment_kind", "not_production")),
+                "state": "registered",
+            }
+        )
+        model.mark(tables.environments, row)
+    return row
+
+
+def operation_performed(model: Model, message: OperationPerformed, told: Told) -> None:
+    model.append(
+        tables.audit,
         {
-            "service_id": message.service,
-            "name": name,
+            "id": told.id,
             "organisation_id": message.organisation,
-            "kind": str(getattr(message, "environment_kind", "not_production")),
-            "state": "registered",
-        },
-    )
-
-
-async def operation_performed(tx: Tx, message: OperationPerformed, envelope: Envelope) -> None:
-    await tx.insert_new(
-        audit,
-        {
-            "id": envelope.id,
-            "organisation_id": message.organisation,
-            "sequence": envelope.sequence,
+            "sequence": told.sequence,
             "service_id": message.service,
             "category": message.category,
             "action": message.action,
@@ -178,6 +168,6 @@ async def operation_performed(tx: Tx, message: OperationPerformed, envelope: Env
             "object": message.object,
             "outcome": message.outcome,
             "detail": message.detail,
-            "at_ms": envelope.stored_at_ms,
+            "at_ms": told.stored_at_ms,
         },
     )

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from shared.database import Tx
+from typing import Any
+
 from shared.facts.webhook import PushReceived, RunCancelled, RunFinished, RunStarted, RunSuperseded
-from shared.subscribers import Envelope
 from shared.words import RunState, StepState
 
 from gateway.domain.steps import WAITS, rows_of
-from gateway.projections import ledger
-from gateway.projections.folding import run_ended, touch_run
-from gateway.projections.moves import close_open
-from gateway.tables.read_model import deliveries, deploys, environments, runs
+from gateway.projections import model as tables
+from gateway.projections.folding import ENDED
+from gateway.projections.model import Model
+from gateway.projections.moves import close_open, step_row, touch
+from gateway.projections.told import Told
 
 
-async def push_received(tx: Tx, message: PushReceived, envelope: Envelope) -> None:
-    await _born(
-        tx,
+def push_received(model: Model, message: PushReceived, told: Told) -> None:
+    _born(
+        model,
         message,
-        envelope,
+        told,
         provider=message.provider,
         rule=message.rule,
         changed_count=message.changed_count,
@@ -27,14 +27,14 @@ async def push_received(tx: Tx, message: PushReceived, envelope: Envelope) -> No
     )
 
 
-async def run_started(tx: Tx, message: RunStarted, envelope: Envelope) -> None:
-    await _born(tx, message, envelope, release_id=message.release)
+def run_started(model: Model, message: RunStarted, told: Told) -> None:
+    _born(model, message, told, release_id=message.release)
 
 
-async def _born(tx: Tx, message: PushReceived | RunStarted, envelope: Envelope, **more: object) -> None:
-    steps = rows_of(message.plan, message.environments)
-    new = await tx.insert_new(
-        runs,
+def _born(model: Model, message: PushReceived | RunStarted, told: Told, **more: object) -> None:
+    if message.run in model.runs:
+        return
+    row = model.runs[message.run] = tables.runs.new(
         {
             "id": message.run,
             "organisation_id": message.organisation,
@@ -52,21 +52,23 @@ async def _born(tx: Tx, message: PushReceived | RunStarted, envelope: Envelope, 
             "author": message.author,
             "message": message.message,
             "delivery_id": message.delivery,
-            "plan": list(message.plan),
-            "environments": list(message.environments),
+            "plan": message.plan,
+            "environments": message.environments,
             "version": message.version or "",
             "by_hand": message.version is not None,
-            "steps": {},
-            "born_at_ms": envelope.stored_at_ms,
+            "born_at_ms": told.stored_at_ms,
             **more,
-        },
+        }
     )
-    if not new:
-        return
-    ledger.fresh(tx, message, steps, WAITS)
+    model.mark(tables.runs, row)
+    service = model.services.get(message.service)
+    if service is not None and (service["last_run_number"] is None or service["last_run_number"] < message.number):
+        model.change(tables.services, service, last_run_id=message.run, last_run_number=message.number)
+    for step, environment, position in rows_of(message.plan, message.environments):
+        step_row(model, message, step, environment, position, WAITS.get(step, ""))
     if message.delivery:
-        await tx.insert_new(
-            deliveries,
+        model.append(
+            tables.deliveries,
             {
                 "id": message.delivery,
                 "organisation_id": message.organisation,
@@ -76,73 +78,59 @@ async def _born(tx: Tx, message: PushReceived | RunStarted, envelope: Envelope, 
                 "run_number": message.number,
                 "ref": message.ref,
                 "commit": message.commit,
-                "at_ms": envelope.stored_at_ms,
+                "at_ms": told.stored_at_ms,
             },
         )
-    touch_run(tx, message.run, message.service)
+    touch(model, message)
 
 
-async def run_superseded(tx: Tx, message: RunSuperseded, envelope: Envelope) -> None:
+def run_superseded(model: Model, message: RunSuperseded, told: Told) -> None:
     text = f"Superseded by run #{message.by_number}."
-    await _ended(
-        tx,
-        message,
-        envelope,
-        RunState.SUPERSEDED,
-        text,
-        superseded_by_id=message.by_run,
-        superseded_by_number=message.by_number,
-    )
+    by = {"superseded_by_id": message.by_run, "superseded_by_number": message.by_number}
+    _ended(model, message, told, RunState.SUPERSEDED, text, **by)
 
 
-async def run_cancelled(tx: Tx, message: RunCancelled, envelope: Envelope) -> None:
-    await _ended(tx, message, envelope, RunState.CANCELLED, f"Cancelled by {message.by}.", cancelled_by=message.by)
+def run_cancelled(model: Model, message: RunCancelled, told: Told) -> None:
+    _ended(model, message, told, RunState.CANCELLED, f"Cancelled by {message.by}.", cancelled_by=message.by)
 
 
-async def _ended(tx: Tx, message: RunSuperseded | RunCancelled, envelope: Envelope, state: str, text: str, **more: object) -> None:
-    if await run_ended(tx, message.run):
+def _ended(model: Model, message: RunSuperseded | RunCancelled, told: Told, state: str, text: str, **more: Any) -> None:
+    row = model.runs.get(message.run)
+    if row is not None and row["state"] in ENDED:
         return
-    await tx.execute(
-        runs.update()
-        .where(runs.c.id == message.run)
-        .values(state=str(state), reason=text, finished_at_ms=envelope.stored_at_ms, **more)
-    )
-    await close_open(tx, message, envelope.stored_at_ms, StepState.CANCELLED, StepState.CANCELLED, text)
-    await _quiet_environments(tx, message)
+    model.change(tables.runs, row, state=str(state), reason=text, finished_at_ms=told.stored_at_ms, **more)
+    close_open(model, message, told.stored_at_ms, StepState.CANCELLED, StepState.CANCELLED, text)
+    _quiet_environments(model, message)
 
 
-async def run_finished(tx: Tx, message: RunFinished, envelope: Envelope) -> None:
+def run_finished(model: Model, message: RunFinished, told: Told) -> None:
     """The outcome counts, whatever was thought before; a run that was cancelled keeps who did it."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "state": str(message.outcome),
         "ended_step": message.step,
         "code": message.code,
-        "finished_at_ms": envelope.stored_at_ms,
+        "finished_at_ms": told.stored_at_ms,
     }
     if message.reason:
         values["reason"] = message.reason
-    await tx.execute(runs.update().where(runs.c.id == message.run).values(**values))
+    model.change(tables.runs, model.runs.get(message.run), **values)
     stopped = message.outcome in (RunState.CANCELLED, RunState.SUPERSEDED)
     text = "Not reached" + (f": the run ended at {message.step}." if message.step else ".")
-    await close_open(
-        tx,
+    close_open(
+        model,
         message,
-        envelope.stored_at_ms,
+        told.stored_at_ms,
         StepState.CANCELLED,
         StepState.CANCELLED if stopped else StepState.SKIPPED,
         message.reason if stopped and message.reason else text,
     )
-    await _quiet_environments(tx, message)
+    _quiet_environments(model, message)
 
 
-async def _quiet_environments(tx: Tx, message: RunSuperseded | RunCancelled | RunFinished) -> None:
+def _quiet_environments(model: Model, message: RunSuperseded | RunCancelled | RunFinished) -> None:
     """No environment goes on to be called deploying for a run that is over."""
-    await tx.execute(
-        environments.update()
-        .where(
-            environments.c.service_id == message.service,
-            environments.c.state == "deploying",
-            environments.c.deploy_id.in_(sa.select(deploys.c.id).where(deploys.c.run_id == message.run)),
-        )
-        .values(state=sa.case((environments.c.release_id.is_(None), "registered"), else_="running"), state_text="")
-    )
+    for place in model.places.get(message.service, {}).values():
+        deploy = model.deploys.get(place["deploy_id"]) if place["deploy_id"] else None
+        if place["state"] == "deploying" and deploy is not None and deploy["run_id"] == message.run:
+            state = "registered" if place["release_id"] is None else "running"
+            model.change(tables.environments, place, state=state, state_text="")

@@ -1,0 +1,104 @@
+"""One batch of facts: read, loaded for, applied in stream order, folded, written. The live loop and a rebuild both go this way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from shared.database import Tx
+from shared.facts._base import Fact
+
+from gateway.projections.folding import fold
+from gateway.projections.model import Model, Wanted
+from gateway.projections.reading import reader
+from gateway.projections.told import Told
+
+Projection = Callable[[Model, Any, Any], None]
+
+
+class Incoming(Protocol):
+    """A fact as the stream brought it."""
+
+    @property
+    def envelope(self) -> Told: ...
+    @property
+    def body(self) -> str | bytes: ...
+
+
+class Projector:
+    """The projections of a table {contract: function}, by the type that a subject begins with."""
+
+    def __init__(self, projections: dict[type[Fact], Projection]) -> None:
+        self._table: dict[str, tuple[Callable[[str | bytes], Any], Callable[[Any, Wanted], None], Projection]] = {
+            fact.type(): (reader(fact), _wants(fact), function) for fact, function in projections.items()
+        }
+
+    async def project(
+        self, tx: Tx, batch: Sequence[Incoming], watch: Callable[[Any], AbstractContextManager[Any]] | None = None
+    ) -> None:
+        """Write what these facts make of the read model. `watch` is entered around each of them.
+
+        Raises ValueError for a body that is not its contract's; nothing has been written then.
+        """
+        wanted, told = Wanted(), []
+        for incoming in batch:
+            envelope = incoming.envelope
+            read, want, function = self._table[_type(envelope.subject)]
+            message = read(incoming.body)
+            want(message, wanted)
+            told.append((function, message, envelope, incoming))
+        model = Model()
+        await model.load(tx, wanted)
+        for function, message, envelope, incoming in told:
+            if watch is None:
+                function(model, message, envelope)
+            else:
+                with watch(incoming):
+                    function(model, message, envelope)
+        fold(model)
+        await model.write(tx)
+
+
+def _type(subject: str) -> str:
+    return subject.rsplit(".", 2)[0]
+
+
+def _wants(fact: type[Fact]) -> Callable[[Any, Wanted], None]:
+    """What rows a fact may ask for, by the names of its fields."""
+    fields = set(fact.model_fields)
+    name = fact.name
+    parts: list[Callable[[Any, Wanted], None]] = []
+
+    def one(field: str, into: str) -> None:
+        if field in fields:
+
+            def add(message: Any, wanted: Wanted) -> None:
+                if value := getattr(message, field):
+                    getattr(wanted, into).add(value)
+
+            parts.append(add)
+
+    if fact.tail == "service" and fact.owner:
+        one("service", "services")
+    one("run", "runs")
+    one("build", "builds")
+    one("request", "deploys")
+    for field in ("release", "back_to", "from_release"):
+        one(field, "releases")
+    if name == "release.observed":
+        one("release", "observed")
+    if name == "runtime.changed":
+        one("runtime", "runtimes")
+    if name in ("push.received", "run.started"):
+        one("run", "born")
+    if "scan" in fields:
+        one("run", "scanned")
+    if name == "scan.finished":
+        parts.append(lambda message, wanted: wanted.known.add((message.service, str(message.area))))
+
+    def want(message: Any, wanted: Wanted) -> None:
+        for part in parts:
+            part(message, wanted)
+
+    return want
