@@ -234,7 +234,7 @@ async def test_the_stream_tells_that_something_changed(gateway: Any) -> None:
                 heard += await asyncio.wait_for(anext(chunks), 5)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
-    assert heard.startswith('event: state\ndata: {"live":true}\n\n')
+    assert heard.startswith('event: state\ndata: {"live":true')
     assert heard.count("event: changed") == 1
 
 
