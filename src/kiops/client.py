@@ -29,9 +29,11 @@ def remembered_logins() -> Path:
 
 
 def target() -> tuple[str, str]:
-    """(address, token) to talk to: $KIOPS_URL and $KIOPS_TOKEN, this machine's own platform, else the last login."""
+    """(address, token) to talk to: $KIOPS_URL and $KIOPS_TOKEN (or the file $KIOPS_TOKEN_FILE), this machine's own platform, else the last login."""
     if url := os.environ.get("KIOPS_URL"):
-        return url.rstrip("/"), os.environ.get("KIOPS_TOKEN", "")
+        file = os.environ.get("KIOPS_TOKEN_FILE")
+        kept = Path(file).read_text().strip() if file and os.path.exists(file) else ""
+        return url.rstrip("/"), os.environ.get("KIOPS_TOKEN") or kept
     root = folder.root()
     gateway = folder.served(root, ["gateway"]).get("gateway")
     if gateway and (token := folder.token(root)):

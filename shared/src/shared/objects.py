@@ -38,7 +38,7 @@ class ObjectStore:
         def write() -> None:
             if path.exists():
                 return
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)  # containers share a group; above it is 0700
             temporary = path.with_name(f".{ids.uuid7()}")
             with open(temporary, "wb") as file:
                 file.write(gzip.compress(data, 6, mtime=0))

@@ -119,6 +119,27 @@ def migrate(
     bring(names or [], _root(data))
 
 
+def provision(
+    what: Annotated[str, typer.Argument(help="keys (before nats-server and PostgreSQL start) or databases (after).")],
+    bus: Annotated[Path | None, typer.Option("--bus", help="Folder of a nats-server to configure.")] = None,
+    postgres: Annotated[Path | None, typer.Option("--postgres", help="Folder for PostgreSQL's first password.")] = None,
+    database_host: Annotated[str, typer.Option("--database-host", help="Name of PostgreSQL's machine.")] = "postgres",
+    mount: Annotated[list[Path] | None, typer.Option("--mount", help="A volume below one service's folder.")] = None,
+    data: Data = None,
+) -> None:
+    """Make what containers need before they start: keys, passwords, roles, databases. compose.yaml runs it."""
+    from kiops import provision as provisioning
+
+    root = _root(data)
+    if what == "keys":
+        provisioning.keys(root, bus=bus, postgres=postgres, database_host=database_host, mounts=mount or ())
+    elif what == "databases":
+        provisioning.databases(root)
+    else:
+        fail(f"there is nothing called {what} to provision", advice="keys or databases", code="provision.unknown",
+             exit_code=Exit.ASKED_WRONGLY)  # fmt: skip
+
+
 def settings(as_json: Json = False) -> None:
     """Every setting with its value and its sentence; secrets are not shown."""
     from kiops.settings import every
@@ -153,6 +174,6 @@ def _root(data: Path | None) -> Path:
 
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
-    for command in (up, down, demo, status, doctor, serve, migrate, settings):
+    for command in (up, down, demo, status, doctor, serve, migrate, provision, settings):
         app.command()(command)
     app.command(name="test")(test_help)

@@ -49,7 +49,8 @@ def login_link(as_json: Json = False) -> None:
     if as_json:
         terminal.print_json(made)
     else:
-        print(client.url + made["path"])
+        # A command in a container reaches the gateway at another address than people do.
+        print((os.environ.get("GATEWAY_BASE_URL") or client.url).rstrip("/") + made["path"])
 
 
 def register(app: typer.Typer) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from shared.settings import ServiceSettings
 
 
@@ -23,7 +25,7 @@ class GatewaySettings(ServiceSettings, env_prefix="GATEWAY_"):
     link_minutes: int = Field(15, ge=1, description="A sign-in link is valid for this many minutes, and once.")
     secure_cookies: bool = Field(False, description="Send cookies over HTTPS only; switch on behind TLS.")
     trusted_proxies: list[str] = Field(
-        default_factory=list, description="Addresses (a JSON list) of proxies whose X-Forwarded-For is believed."
+        default_factory=list, description="Addresses and networks (a JSON list) of proxies whose X-Forwarded-For is believed."
     )
     sign_in_tries: int = Field(5, ge=1, description="Wrong passwords per account and address before they must wait.")
     sign_in_window_seconds: int = Field(300, ge=1, description="Time over which wrong passwords are counted.")
@@ -38,3 +40,15 @@ class GatewaySettings(ServiceSettings, env_prefix="GATEWAY_"):
     idempotency_hours: int = Field(24, ge=1, description="For how long a repeated Idempotency-Key gets the first answer again.")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body that the API and the forms take, in bytes.")
     event_streams: int = Field(200, ge=1, description="How many pages and programs may follow live events at once.")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, values: list[str]) -> list[str]:
+        for value in values:
+            ip_network(value, strict=False)  # a ValueError names the address
+        return values
+
+    @cached_property
+    def trusted_networks(self) -> list[IPv4Network | IPv6Network]:
+        """The proxies' addresses, single ones as networks of one."""
+        return [ip_network(value, strict=False) for value in self.trusted_proxies]

@@ -23,6 +23,10 @@ class OperatorProxySettings(ServiceSettings, env_prefix="OPERATOR_PROXY_"):
     edge_reach: str = Field(
         "", description="Host at which this process reaches the edge, when it is not edge_address (inside a container)."
     )
+    edge_volume: str = Field(
+        "",
+        description="Volume of the engine with the edge's routes, when this process is a container of that engine itself.",
+    )
     edge_domain: str = Field("localhost", description="Domain under which services are named <service>-<environment>.<domain>.")
     edge_port: int = Field(8630, ge=1, le=65535, description="Port of the edge on which services are told apart by host name.")
     pool_first_port: int = Field(8641, ge=1, le=65535, description="First entry port for services that want a port of their own.")

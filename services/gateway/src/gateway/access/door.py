@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 from dataclasses import dataclass
 
@@ -234,7 +235,14 @@ class Access:
     def address(self, request: Request) -> str:
         """Where a request comes from; behind a trusted proxy what that says."""
         peer = request.client.host if request.client else "unknown"
-        if peer in self._settings.trusted_proxies:
+        if self._trusts(peer):
             forwarded = request.headers.get("x-forwarded-for", "")
             return forwarded.rsplit(",", 1)[-1].strip()[:80] or peer
         return peer
+
+    def _trusts(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:  # no address: a unix socket
+            return False
+        return any(address in network for network in self._settings.trusted_networks)

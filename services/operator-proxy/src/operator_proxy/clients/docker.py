@@ -175,6 +175,10 @@ class Engine:
         content = {"Name": name, "CheckDuplicate": True, "Labels": dict(labels), "Driver": "bridge"}
         await self.call("POST", "/networks/create", "make a network", content=content, none_for=(409,))
 
+    async def join_network(self, name: str, container: str) -> None:
+        """Put a running container into a network too; it may be in it already."""
+        await self.call("POST", f"/networks/{name}/connect", "join a network", content={"Container": container}, none_for=(403,))
+
     async def networks(self, *labels: str) -> list[dict[str, Any]]:
         return await self._json("GET", "/networks", "list networks", query={"filters": _labels(labels)})
 

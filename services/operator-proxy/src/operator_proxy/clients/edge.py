@@ -44,6 +44,7 @@ class Edge:
         self._facts = folder
         self._word = ""
         self._lock = asyncio.Lock()
+        self._joined = False
         self.ports: frozenset[int] = frozenset()
 
     # -- the container -----------------------------------------------------------------------------------------------
@@ -54,6 +55,7 @@ class Edge:
         """
         async with self._lock:
             self._prepare_folder()
+            await self._join()
             image = self.settings.edge_image or await ensure_image(self.engine, self.settings.binary, self._facts)
             configuration = self._configuration(image, [self.settings.edge_port, *self.settings.pool])
             wanted = configuration["Labels"][naming.CONFIGURATION]
@@ -70,13 +72,13 @@ class Edge:
             return True
 
     async def _make(self, image: str) -> None:
-        await self.engine.ensure_network(self.network, {naming.MANAGED: "true", naming.PLATFORM: self.platform})
-        if not _free(self.settings.edge_address, self.settings.edge_port):
+        await self._ensure_network()
+        if not self._free(self.settings.edge_port):
             raise PortTaken(self.settings.edge_port)
         left_out: set[int] = set()
         while True:
             # A port of the pool that another program has is left out; without the one for host names there is no edge.
-            pool = [port for port in self.settings.pool if port not in left_out and _free(self.settings.edge_address, port)]
+            pool = [port for port in self.settings.pool if port not in left_out and self._free(port)]
             configuration = self._configuration(image, [self.settings.edge_port, *pool])
             container = await self.engine.create(self.name, configuration)
             if container is None:
@@ -104,15 +106,31 @@ class Edge:
                 raise EdgeNotServing(f"the edge did not answer within {START_SECONDS} s of its start", lines)
             await asyncio.sleep(0.05)
 
+    async def _ensure_network(self) -> None:
+        await self.engine.ensure_network(self.network, {naming.MANAGED: "true", naming.PLATFORM: self.platform})
+
+    async def _join(self) -> None:
+        """A process in a container reaches the edge in the releases' network, under the edge's name."""
+        if self.settings.edge_volume and not self._joined:
+            await self._ensure_network()
+            await self.engine.join_network(self.network, socket.gethostname())
+            self._joined = True
+
+    def _free(self, port: int) -> bool:
+        """Whether a port of the edge's address can be had. In a container only the engine can know, and says so at the start."""
+        return bool(self.settings.edge_volume) or _free(self.settings.edge_address, port)
+
     def _configuration(self, image: str, ports: list[int]) -> dict[str, Any]:
         """The container as the engine wants it. Its fingerprint is of what was wanted, not of what other programs left free."""
         bindings = {f"{port}/tcp": [{"HostIp": self.settings.edge_address, "HostPort": str(port)}] for port in ports}
         wanted = [self.settings.edge_port, *self.settings.pool]
+        volume = self.settings.edge_volume
         basis = {
             "Image": image,
             "User": f"{os.getuid()}:{os.getgid()}",
             "HostConfig": {
-                "Binds": [f"{self.folder}:{FOLDER_INSIDE}:ro"],
+                # The engine knows folders of its own machine, not those of a container that asks: there it is a volume.
+                "Binds": [f"{volume}:{FOLDER_INSIDE.rsplit('/', 1)[0]}:ro" if volume else f"{self.folder}:{FOLDER_INSIDE}:ro"],
                 "NetworkMode": self.network,
                 "RestartPolicy": {"Name": "unless-stopped"},
                 "CapDrop": ["ALL"],
@@ -146,6 +164,11 @@ class Edge:
         """The host at which this process reaches the edge."""
         if self.settings.edge_reach:
             return self.settings.edge_reach
+        return self.name if self.settings.edge_volume else self.shown
+
+    @property
+    def shown(self) -> str:
+        """The host under which this machine's own people reach the edge."""
         return "127.0.0.1" if self.settings.edge_address in ("0.0.0.0", "::", "") else self.settings.edge_address
 
     async def answering(self) -> bool:
@@ -160,7 +183,8 @@ class Edge:
     def url(self, route: Route) -> str:
         """Where people find what this route leads to."""
         if route.port:
-            shown = f"[{self.reach}]" if ":" in self.reach else self.reach
+            at = self.shown if self.settings.edge_volume else self.reach
+            shown = f"[{at}]" if ":" in at else at
             return f"http://{shown}:{route.port}/"
         return f"http://{route.host}:{self.settings.edge_port}/"
 
