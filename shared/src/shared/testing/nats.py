@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,12 +15,24 @@ from pathlib import Path
 
 from shared.permissions import make_keys, server_config
 
+_PORTS = range(15_000, 32_000)
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody uses just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of loopback that nobody uses, and that stays free until the test takes it.
+
+    Below the ports that the system hands out itself: there, any connection that is opened meanwhile could get it.
+    """
+    dice = random.SystemRandom()  # two processes with the same seed would choose the same ports
+    for _ in range(1000):
+        port = dice.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
+    raise RuntimeError("no free port of loopback was found")
 
 
 def binary() -> str:

@@ -24,6 +24,7 @@ import pytest
 
 from shared.testing.postgres import Postgres, PostgresMissing
 
+pytest_plugins = ["shared.testing.choosing"]
 REPORT = "KIOPS_TEST_PARTS"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -98,34 +99,6 @@ PARTS = Parts()
 def parts() -> Parts:
     """The registry of real parts."""
     return PARTS
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Heavy tests come late: their parts are built while the others run.
-
-    Browser tests come last: Playwright's session keeps an event loop running in this thread, in which no other test
-    could run one of its own.
-    """
-
-    def place(item: pytest.Item) -> int:
-        if "chromium" in getattr(item, "fixturenames", ()):
-            return 2
-        return 1 if item.get_closest_marker("heavy") else 0
-
-    items.sort(key=place)
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Leaves the list for `./kiops test`, which prints it after pytest's own last line."""
-    if path := os.environ.get(REPORT):
-        Path(path).write_text(json.dumps({"present": PARTS.present, "missing": PARTS.missing}))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the list itself where pytest was started by hand."""
-    if not os.environ.get(REPORT) and (PARTS.present or PARTS.missing):
-        for line in PARTS.lines():
-            terminalreporter.write_line(line)
 
 
 # -- the Docker engine -------------------------------------------------------------------------------------------------
