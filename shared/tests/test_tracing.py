@@ -10,6 +10,8 @@ from pathlib import Path
 
 import httpx
 
+from shared import tracing
+
 spec = importlib.util.spec_from_file_location("chassis_toys", Path(__file__).with_name("toys.py"))
 toys = importlib.util.module_from_spec(spec)
 sys.modules.setdefault("chassis_toys", toys)
@@ -43,9 +45,7 @@ async def test_a_push_and_the_build_it_leads_to_are_one_trace(platform, tmp_path
                 answer = await client.get("/-/webhook/metrics")
                 assert 'route="/-/webhook/metrics"' in answer.text
     finally:
-        from shared import tracing
-
-        tracing._tracer = None
+        assert not tracing.on()
     found = [json.loads(line) for line in spans.read_text().splitlines()]
     names = {span["name"] for span in found if span["context"]["trace_id"] == f"0x{trace}"}
     assert {"handle push.received", "work build", "handle build.succeeded"} <= names

@@ -9,6 +9,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,12 @@ class Town:
         raise AssertionError(f"{what}: not within {seconds} s")
 
 
-@pytest.fixture
-async def town(platform: Any, tmp_path: Path) -> AsyncIterator[Town]:
-    stamps = tmp_path / "stamps"
+@asynccontextmanager
+async def town_of(platform: Any, folder: Path, **settings: Any) -> AsyncIterator[Town]:
+    """All seven, with these settings of the platform."""
+    stamps = folder / "stamps"
     stamps.touch()
-    async with platform({name: wire_of(name, stamps, build=1.0) for name in SERVICES}) as running:
+    async with platform({name: wire_of(name, stamps, build=1.0) for name in SERVICES}, **settings) as running:
         token = (running.settings.root / "cli.token").read_text().strip()
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(running.app),
@@ -101,3 +103,9 @@ async def town(platform: Any, tmp_path: Path) -> AsyncIterator[Town]:
             timeout=20,
         ) as client:
             yield Town(running, client, stamps)
+
+
+@pytest.fixture
+async def town(platform: Any, tmp_path: Path) -> AsyncIterator[Town]:
+    async with town_of(platform, tmp_path) as found:
+        yield found

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from shared import logging
+from shared import logging, tracing
 from shared.context import Context, current, new_traceparent
 from shared.errors import Broken, KiopsError, Rejected, Unavailable
 from shared.facts import builder, deployer, gate, gateway, operator_proxy, scanner, webhook
@@ -238,14 +238,15 @@ class Bus:
     # -- queries -----------------------------------------------------------------------------------------------------
     async def ask(self, query: Query, timeout_seconds: float = 2.0) -> Any:
         """Ask and wait for the answer. Raises Unavailable `bus.no_answer`; an answer's own error as Rejected."""
-        here = current.get()
-        headers = {"traceparent": new_traceparent(here.traceparent), "ce-correlationid": here.correlation}
-        try:
-            reply = await self.request(
-                query.subject, query.model_dump_json().encode(), headers=headers, timeout_seconds=timeout_seconds
-            )
-        except Unavailable as error:
-            raise Unavailable("bus.no_answer", f"{query.owner} did not answer {query.name}", error.advice) from error
+        about = _about("ask", "send", query)
+        with tracing.span(f"ask {query.name}", about, kind="client") as span:
+            headers = {"traceparent": span.traceparent or new_traceparent(), "ce-correlationid": current.get().correlation}
+            try:
+                reply = await self.request(
+                    query.subject, query.model_dump_json().encode(), headers=headers, timeout_seconds=timeout_seconds
+                )
+            except Unavailable as error:
+                raise Unavailable("bus.no_answer", f"{query.owner} did not answer {query.name}", error.advice) from error
         kind = query.answer or Answer
         answer = kind.model_validate_json(reply.data)
         if isinstance(answer, Answer) and answer.error:
@@ -269,10 +270,12 @@ class Bus:
                     correlation=headers.get("ce-correlationid", ""),
                     traceparent=headers.get("traceparent", ""),
                     organisation=asked.organisation,
+                    service=self.service,
                 )
             )
             try:
-                result = await answer(asked)
+                with tracing.span(f"answer {query.name}", _about("answer", "process", asked), kind="server"):
+                    result = await answer(asked)
             except KiopsError as error:
                 return _refusal(error.code, error.message, error.advice)
             except Exception as error:
@@ -442,6 +445,16 @@ def _raw(handle: Callable[[Any], Awaitable[bytes | None]]) -> Callable[[Any], Aw
         return await handle(message)
 
     return answer
+
+
+def _about(name: str, kind: str, query: Query) -> dict[str, str]:
+    return {
+        "messaging.system": "nats",
+        "messaging.operation.name": name,
+        "messaging.operation.type": kind,
+        "messaging.destination.name": query.subject,
+        "messaging.destination.template": query.type(),
+    }
 
 
 def _refusal(code: str, detail: str, advice: str = "") -> bytes:

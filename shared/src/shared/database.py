@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from shared import ids
+from shared import ids, tracing
 from shared.clock import Clock
 from shared.context import current, new_traceparent
 from shared.errors import Unavailable
@@ -104,7 +104,8 @@ class Tx:
             "ce-specversion": "1.0",
             "ce-correlationid": correlation or here.correlation,
             "ce-causationid": here.causation,
-            "traceparent": new_traceparent(here.traceparent),
+            # While spans are collected, who has none begins a trace where the message is sent.
+            "traceparent": here.traceparent or ("" if tracing.on() else new_traceparent()),
         }
         self._puts.append(
             {

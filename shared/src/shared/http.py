@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -12,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import ids, logging, tracing
-from shared.context import Context, current
+from shared.bus import SERVICES
+from shared.context import Context, current, read_traceparent
 from shared.errors import KiopsError
 
 if TYPE_CHECKING:
@@ -82,8 +84,11 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        service = _service(scope["path"])
         given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
-        mark = current.set(Context(traceparent=given, causation=f"http-{ids.uuid7()}"))
+        mark = current.set(
+            Context(traceparent=given if read_traceparent(given) else "", causation=f"http-{ids.uuid7()}", service=service)
+        )
         began, status = time.perf_counter(), 500
 
         async def noted(message: Message) -> None:
@@ -93,13 +98,53 @@ class RequestContext:
             await send(message)
 
         try:
-            with tracing.span(f"{scope['method']} request"):
-                await self.app(scope, receive, noted)
+            if scope["path"].startswith("/-/"):
+                await self.app(scope, receive, noted)  # asked every few seconds by what watches: no trace of its own
+            else:
+                await self._traced(scope, receive, noted, lambda: status)
         finally:
             current.reset(mark)
             if self.observe:
-                route = scope.get("route")
-                self.observe(getattr(route, "path", "other"), scope["method"], status, time.perf_counter() - began)
+                self.observe(
+                    service, route_of(scope) or "other", known_method(scope["method"]), status, time.perf_counter() - began
+                )
+
+    async def _traced(self, scope: Scope, receive: Receive, send: Send, status: Callable[[], int]) -> None:
+        """As a span. Its name and route are the template's: a path can hold what must not be told."""
+        method = known_method(scope["method"])
+        about = {"http.request.method": method, "url.scheme": scope.get("scheme", "http")}
+        about["network.protocol.version"] = scope.get("http_version", "1.1")
+        with tracing.span(method, about, kind="server", root=True) as span:
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                if route := route_of(scope):
+                    span.rename(f"{method} {route}")
+                    span.note("http.route", route)
+                span.note("http.response.status_code", status())
+                if status() >= 500:
+                    span.note("error.type", str(status()))
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def known_method(method: str) -> str:
+    """The method, or `_OTHER`: a client must not be able to make up labels."""
+    return method if method in METHODS else "_OTHER"
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that was taken, with the prefix under which it is mounted; empty when there was none."""
+    mounted = scope.get("fastapi", {}).get("effective_route_context")
+    return getattr(mounted or scope.get("route"), "path", None) or ""
+
+
+def _service(path: str) -> str:
+    """Whose a path is, as the services are mounted."""
+    if path.startswith("/-/") and (name := path.split("/")[2]) in SERVICES:
+        return name
+    return "webhook" if path.startswith("/api/v1/webhook") else "gateway"
 
 
 class Requests:
@@ -108,9 +153,7 @@ class Requests:
     def __init__(self) -> None:
         self.seen: dict[tuple[str, str, str, str], list[Any]] = {}
 
-    def __call__(self, route: str, method: str, status: int, seconds: float) -> None:
-        parts = route.split("/")
-        service = parts[2] if route.startswith("/-/") else "webhook" if route.startswith("/api/v1/webhook") else "gateway"
+    def __call__(self, service: str, route: str, method: str, status: int, seconds: float) -> None:
         row = self.seen.setdefault((service, route, method, str(status)), [0, 0.0])
         row[0] += 1
         row[1] += seconds

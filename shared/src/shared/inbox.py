@@ -270,7 +270,7 @@ class Loop:
         await self.subscribers.fold(tx, new, self._watch if self.watched else None)
         each_took = (time.perf_counter() - began) / len(batch)
         for incoming in new:
-            seen = self.seen.setdefault(_name(incoming), [0, 0.0])
+            seen = self.seen.setdefault(_name(incoming.envelope), [0, 0.0])
             seen[0] += 1
             seen[1] += each_took
 
@@ -305,20 +305,34 @@ class Loop:
         await self._park(tx, "parked", incoming, key, attempts=0, code="behind", error="waits behind an earlier one of its key")
         return True
 
-    @contextlib.contextmanager
-    def _watch(self, incoming: Incoming) -> Iterator[None]:
+    def _watch(self, incoming: Incoming) -> contextlib.AbstractContextManager[None]:
         """The block is what this message asks for: a span of its trace."""
-        envelope = incoming.envelope
+        return self._in_trace(incoming.envelope)
+
+    @contextlib.contextmanager
+    def _in_trace(self, envelope: Envelope) -> Iterator[None]:
         before = current.set(
             Context(
                 correlation=envelope.correlation,
                 causation=envelope.id,
                 traceparent=envelope.traceparent,
                 organisation=envelope.subject.split(".")[4],
+                service=self.service,
             )
         )
+        about = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "handle",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": envelope.subject,
+            "messaging.destination.template": envelope.type,
+            "messaging.consumer.group.name": self.service,
+            "messaging.message.id": envelope.id,
+            "messaging.message.conversation_id": envelope.correlation,
+            "kiops.stream.sequence": envelope.sequence,
+        }
         try:
-            with tracing.span(f"handle {_name(incoming)}"):
+            with tracing.span(f"handle {_name(envelope)}", about, kind="consumer", root=True):
                 yield
         finally:
             current.reset(before)
@@ -341,20 +355,11 @@ class Loop:
         await self._call(tx, handler, message, envelope)
 
     async def _call(self, tx: Tx, handler: Any, message: Any, envelope: Envelope) -> None:
-        before = current.set(
-            Context(
-                correlation=envelope.correlation,
-                causation=envelope.id,
-                traceparent=envelope.traceparent,
-                organisation=message.organisation,
-            )
-        )
         began = time.perf_counter()
         try:
-            with tracing.span(f"handle {message.name}"):
+            with self._in_trace(envelope):
                 await handler(tx, message, envelope)
         finally:
-            current.reset(before)
             seen = self.seen.setdefault(message.name, [0, 0.0])
             seen[0] += 1
             seen[1] += time.perf_counter() - began
@@ -540,8 +545,8 @@ def _parts(batch: Sequence[Incoming]) -> list[Sequence[Incoming]]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
-def _name(incoming: Incoming) -> str:
-    return ".".join(incoming.envelope.subject.split(".")[2:4])
+def _name(envelope: Envelope) -> str:
+    return ".".join(envelope.subject.split(".")[2:4])
 
 
 async def stream_now(bus: Bus) -> tuple[str, int]:

@@ -14,8 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared import ids, logging
+from shared import ids, logging, tracing
 from shared.bus import Bus
+from shared.context import Context, current
 from shared.database import Database
 from shared.errors import Broken, KiopsError, Unavailable
 from shared.faults import point
@@ -32,6 +33,8 @@ class Relay:
     def __init__(self, database: Database, bus: Bus, lease: Lease) -> None:
         self.database, self.bus, self.lease = database, bus, lease
         self.log = logging.get(database.name)
+        self.published = 0
+        self._spans: dict[str, tracing.Span] = {}
         outbox = database.outbox
         self._waiting = sa.select(outbox).where(outbox.c.sent.is_(False)).order_by(outbox.c.position).limit(BATCH)
 
@@ -69,9 +72,18 @@ class Relay:
 
     async def _publish(self, rows: Sequence[sa.Row[Any]]) -> None:
         point("relay.read")
-        if len(rows) == 1 or not await self._publish_batch(rows):
-            for row in rows:
-                await self._publish_one(row)
+        spans = self._spans = {row.id: self._span(row, len(rows)) for row in rows} if tracing.on() else {}
+        try:
+            if len(rows) == 1 or not await self._publish_batch(rows):
+                for row in rows:
+                    await self._publish_one(row)
+        except BaseException as error:
+            for span in spans.values():
+                span.end(error)
+            raise
+        for span in spans.values():
+            span.end()
+        self.published += len(rows)
         point("relay.published")
         outbox = self.database.outbox
         async with self.database.write() as tx:
@@ -83,7 +95,7 @@ class Relay:
         """True when the server stored all of them; False when some were there already and each must go by itself."""
         batch = ids.uuid7()
         for number, row in enumerate(rows, 1):
-            headers = _headers(row) | {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            headers = self._headers(row) | {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
             if number == len(rows):
                 headers["Nats-Batch-Commit"] = "1"
             if number in (1, len(rows)):
@@ -100,7 +112,7 @@ class Relay:
         return True
 
     async def _publish_one(self, row: sa.Row[Any]) -> None:
-        reply = await self.bus.request(row.subject, row.body.encode(), headers=_headers(row))
+        reply = await self.bus.request(row.subject, row.body.encode(), headers=self._headers(row))
         answer = json.loads(reply.data)
         if "error" in answer:
             raise Unavailable("bus.publish", f"the bus refused {row.subject}: {answer['error'].get('description')}")
@@ -114,11 +126,35 @@ class Relay:
                 outbox.delete().where(outbox.c.sent.is_(True), outbox.c.created_at_ms < self.database.clock.now_ms() - KEEP_SENT_MS)
             )
 
+    def _headers(self, row: sa.Row[Any]) -> dict[str, str]:
+        """The message's headers; while spans are collected, who handles it continues from the span that sent it."""
+        from urllib.parse import quote
 
-def _headers(row: sa.Row[Any]) -> dict[str, str]:
-    from urllib.parse import quote
+        headers = {
+            name: quote(value, safe="-._~/:+ ") if name.startswith("ce-") else value for name, value in row.headers.items() if value
+        }
+        if span := self._spans.get(row.id):
+            headers["traceparent"] = span.traceparent
+        return headers | {"Nats-Msg-Id": row.id}
 
-    headers = {
-        name: quote(value, safe="-._~/:+ ") if name.startswith("ce-") else value for name, value in row.headers.items() if value
-    }
-    return headers | {"Nats-Msg-Id": row.id}
+    def _span(self, row: sa.Row[Any], together: int) -> tracing.Span:
+        headers = row.headers
+        about = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "publish",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": row.subject,
+            "messaging.destination.template": headers.get("ce-type", ""),
+            "messaging.message.id": row.id,
+            "messaging.message.conversation_id": headers.get("ce-correlationid", ""),
+            "messaging.message.body.size": len(row.body.encode()),
+            "messaging.batch.message_count": together,
+            "kiops.run.id": headers.get("ce-correlationid", ""),
+            "kiops.outbox.waited_ms": max(0, self.database.clock.now_ms() - row.created_at_ms),
+        }
+        name = ".".join(row.subject.split(".")[2:4])
+        mark = current.set(Context(service=self.database.name))
+        try:
+            return tracing.begin(f"publish {name}", about, kind="producer", parent=headers.get("traceparent", ""))
+        finally:
+            current.reset(mark)

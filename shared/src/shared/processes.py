@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared import tracing
 from shared.errors import Broken, Unavailable
 from shared.faults import point
 
@@ -44,6 +45,44 @@ class Mark:
     def value(self, job: Any = None) -> str:
         tail = f"{job.id}|{job.token}" if job is not None else "|"
         return f"{self.root}|{self.service}|{self.instance}|{tail}"
+
+
+class Lines:
+    """Puts lines together from the chunks in which they come, whatever the chunks' borders are.
+
+    A line is told once and whole, so that a secret in it is seen as one. Of a line over 64 KiB the beginning is told and the rest
+    dropped; what stands at the cut is dropped too, for it could be the half of a secret.
+    """
+
+    LONGEST = 64 * 1024
+    AT_THE_CUT = 4 * 1024
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that are whole now, without their ends."""
+        first, *others = chunk.split(b"\n")
+        self._add(first)
+        found = []
+        for part in others:
+            found.append(self.end())
+            self._add(part)
+        return found
+
+    def end(self) -> bytes:
+        """What has no end of line yet; afterwards nothing is left."""
+        line = b"".join(self._pieces)
+        if self._size > self.LONGEST:
+            line = line[: self.LONGEST - self.AT_THE_CUT] + f" ... ({self._size} bytes)".encode()
+        self._pieces, self._size = [], 0
+        return line
+
+    def _add(self, part: bytes) -> None:
+        if part and self._size <= self.LONGEST:
+            self._pieces.append(part)
+        self._size += len(part)
 
 
 mark = Mark()
@@ -82,6 +121,23 @@ async def run_child(
         launch = launch[4:]
     if nice:
         launch = ["/usr/bin/nice", "-n", str(nice), *launch]
+    about = {"process.executable.name": Path(words[0]).name}
+    with tracing.span(f"run {Path(words[0]).name}", about) as span:
+        finished = await _to_its_end(launch, Path(words[0]).name, cwd, given, on_line, stdin, timeout_seconds, max_output_bytes)
+        span.note("process.exit.code", finished.code)
+    return finished
+
+
+async def _to_its_end(
+    launch: Sequence[str],
+    name: str,
+    cwd: Path | None,
+    given: Mapping[str, str],
+    on_line: Callable[[int, str], None] | None,
+    stdin: bytes | None,
+    timeout_seconds: float,
+    max_output_bytes: int,
+) -> Finished:
     child = await asyncio.create_subprocess_exec(
         *launch,
         cwd=cwd,
@@ -96,19 +152,15 @@ async def run_child(
 
     async def read(stream: asyncio.StreamReader, number: int) -> bytes:
         kept: list[bytes] = []
-        rest = b""
+        lines = Lines()
         while chunk := await stream.read(65536):
             part = chunk[: max(left[0], 0)]
             left[0] -= len(chunk)
             kept.append(part)
             if on_line:
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
+                for line in lines.feed(chunk):
                     on_line(number, line.decode("utf-8", "replace").rstrip("\r"))
-                if len(rest) > 65536:
-                    on_line(number, rest.decode("utf-8", "replace"))
-                    rest = b""
-        if on_line and rest:
+        if on_line and (rest := lines.end()):
             on_line(number, rest.decode("utf-8", "replace"))
         return b"".join(kept)
 
@@ -124,9 +176,7 @@ async def run_child(
         async with asyncio.timeout(timeout_seconds):
             out, err, _, code = await asyncio.gather(read(child.stdout, 1), read(child.stderr, 2), feed(), child.wait())
     except TimeoutError:
-        raise ChildTimeout(
-            "child.timeout", f"{Path(words[0]).name} did not end within {timeout_seconds:g} s and was stopped"
-        ) from None
+        raise ChildTimeout("child.timeout", f"{name} did not end within {timeout_seconds:g} s and was stopped") from None
     finally:
         await _end(child)
     point("child.ended")

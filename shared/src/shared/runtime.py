@@ -303,12 +303,14 @@ async def running(
     """
     root = settings.root.resolve()
     clock = clock or Clock()
-    if settings.trace_file:
-        tracing.configure(settings.trace_file)
     app = FastAPI(title="KIOPS", version="0.1.0", openapi_url=None, docs_url=None, redoc_url=None)
     install_problems(app)
     platform = Platform(settings, app)
     async with AsyncExitStack() as stack:
+        if settings.trace_url or settings.trace_file:
+            headers = settings.trace_headers.get_secret_value()
+            tracing.start(settings.trace_url, headers=headers, file=settings.trace_file, share=settings.trace_share)
+            stack.push_async_callback(tracing.stop)
         hosts: dict[str, Host] = {}
         for name in wires:
             hosts[name] = await _host(stack, name, root, settings, bus_url, keys or root / "bus" / "keys", clock, platform)

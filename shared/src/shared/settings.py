@@ -48,6 +48,11 @@ class PlatformSettings(ServiceSettings, env_prefix="KIOPS_"):
     organisation: str = Field("main", description="Identifier of the first organisation.")
     log_level: str = Field("info", description="Least level of log lines: debug, info, warning or error.")
     log_file: Path | None = Field(None, description="File that log lines go to; standard error when not set.")
+    trace_url: str = Field(
+        "", description="Address of an OpenTelemetry collector that spans are sent to by OTLP over HTTP; none are when not set."
+    )
+    trace_headers: SecretStr = Field(SecretStr(""), description="Headers for the collector, as name=value,name=value.")
+    trace_share: float = Field(1.0, ge=0, le=1, description="Share of the traces that are collected, 0 to 1.")
     trace_file: Path | None = Field(None, description="File that finished spans go to, one JSON object per line.")
     database_url: SecretStr = Field(
         SecretStr(""),

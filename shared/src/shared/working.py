@@ -176,6 +176,7 @@ class Jobs:
             causation=row.context.get("causation", ""),
             traceparent=row.context.get("traceparent", ""),
             organisation=row.organisation_id,
+            service=self.mark.service,
         )
         return Job(
             id=row.id,
@@ -238,7 +239,8 @@ class Jobs:
             return
         try:
             async with asyncio.timeout(job.deadline_seconds):
-                with tracing.span(f"work {job.kind}", job=job.id):
+                about = {"kiops.job.id": job.id, "kiops.job.kind": job.kind, "kiops.job.attempt": job.token}
+                with tracing.span(f"work {job.kind}", about, root=True):
                     await worker.run(job)
             if not job.ended:
                 async with job.finish():

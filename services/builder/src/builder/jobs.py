@@ -30,6 +30,7 @@ from builder.errors import BuildDeadline, BuildError
 from builder.handlers import Handlers
 from builder.log import BuildLog
 from builder.settings import BuilderSettings
+from shared import tracing
 
 
 class Sources(Protocol):
@@ -213,9 +214,11 @@ class Attempt:
         # A coroutine that is never awaited warns; a task is awaited by the client, or cancelled with this one.
         credential = asyncio.create_task(self._credential()) if request.credential else None
         try:
-            fetched = await self.builds.git.fetch(
-                request.repository_url, request.commit, self.job.folder, credential=credential, say=log.say, job=self.job
-            )
+            with tracing.span("clone", {"vcs.ref.head.revision": request.commit}) as span:
+                fetched = await self.builds.git.fetch(
+                    request.repository_url, request.commit, self.job.folder, credential=credential, say=log.say, job=self.job
+                )
+                span.note("kiops.source.files", fetched.files)
         finally:
             if credential is not None:
                 credential.cancel()
@@ -243,6 +246,13 @@ class Attempt:
         self.log.say(f"Engine {abilities.sentence()}")
 
     async def _build(self, fetched: Fetched) -> tuple[Built, str]:
+        with tracing.span("buildkit", {"kiops.service.id": self.ticket.request.service}) as span:
+            built, base_image = await self._solve(fetched)
+            span.note("container.image.id", built.image_id)
+            span.note("kiops.image.bytes", built.size_bytes)
+        return built, base_image
+
+    async def _solve(self, fetched: Fetched) -> tuple[Built, str]:
         request = self.ticket.request
         self._next(Stage.ANALYSE)
         async with self.job.progress() as tx:

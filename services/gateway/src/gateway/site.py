@@ -29,6 +29,11 @@ class Site:
     live: Live
     handlers: Handlers
 
+    def collected(self, trace_id: str) -> str:
+        """The trace's id while this process sends its spans to a collector; empty while nobody could look the trace up."""
+        settings = self.host.settings
+        return trace_id if settings.trace_url or settings.trace_file else ""
+
     @property
     def base_url(self) -> str:
         """The address under which people and Git hosts reach us, without a slash at its end."""

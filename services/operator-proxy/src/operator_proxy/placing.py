@@ -41,7 +41,7 @@ from operator_proxy.errors import (
 )
 from operator_proxy.handlers import APPLY, WATCH_JOB, Handlers
 from operator_proxy.settings import OperatorProxySettings
-from shared import logging
+from shared import logging, tracing
 
 log = logging.get("operator-proxy")
 
@@ -60,7 +60,8 @@ class Attempt:
     @asynccontextmanager
     async def stage(self, name: str) -> AsyncIterator[None]:
         began = time.monotonic()
-        yield
+        with tracing.span(name, {"kiops.release.id": self.wanted.release}):
+            yield
         self.stages_ms[name] = round((time.monotonic() - began) * 1000)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -23,6 +24,7 @@ from scanner.scanners import gitleaks, semgrep, trivy_config, trivy_image
 from scanner.scanners.part import Part, combined
 from scanner.scanners.program import Program
 from scanner.scanners.targets import Targets, prepare
+from shared import tracing
 
 T = TypeVar("T")
 
@@ -93,7 +95,8 @@ class Installed:
         await self._engine.save(image_id, archive)
         given = await self._keeper.given(is_sample=is_sample, job=job, home=home)
         try:
-            areas = await trivy_image.scan(self._programs.trivy, archive, bundle=given.bundle, job=job, home=home)
+            with _span("trivy", "image"):
+                areas = await trivy_image.scan(self._programs.trivy, archive, bundle=given.bundle, job=job, home=home)
         except (LeaseLost, EngineAway):
             raise
         except KiopsError as error:
@@ -106,16 +109,17 @@ class Installed:
 
     async def _secrets(self, source: Source, job: Any, home: Path) -> tuple[AreaScan, tuple[str, ...]]:
         try:
-            return await gitleaks.scan(
-                self._programs.gitleaks,
-                source.repository,
-                source.commit,
-                key=self._key,
-                commits=source.commits,
-                shallow=source.shallow,
-                job=job,
-                home=_made(home),
-            )
+            with _span("gitleaks"):
+                return await gitleaks.scan(
+                    self._programs.gitleaks,
+                    source.repository,
+                    source.commit,
+                    key=self._key,
+                    commits=source.commits,
+                    shallow=source.shallow,
+                    job=job,
+                    home=_made(home),
+                )
         except LeaseLost:
             raise
         except KiopsError as error:
@@ -123,7 +127,8 @@ class Installed:
 
     async def _code(self, targets: Targets, job: Any, home: Path) -> dict[Area, Part]:
         try:
-            return await semgrep.scan(self._programs.semgrep, targets, job=job, home=_made(home))
+            with _span("semgrep"):
+                return await semgrep.scan(self._programs.semgrep, targets, job=job, home=_made(home))
         except LeaseLost:
             raise
         except KiopsError as error:
@@ -132,11 +137,16 @@ class Installed:
 
     async def _config(self, targets: Targets, job: Any, home: Path) -> Part | None:
         try:
-            return await trivy_config.scan(self._programs.trivy, targets, job=job, home=_made(home))
+            with _span("trivy", "config"):
+                return await trivy_config.scan(self._programs.trivy, targets, job=job, home=_made(home))
         except LeaseLost:
             raise
         except KiopsError as error:
             return _failed_part("trivy", error)
+
+
+def _span(engine: str, what: str = "") -> AbstractContextManager[tracing.Span]:
+    return tracing.span(f"scan {engine} {what}".strip(), {"kiops.engine": engine})
 
 
 async def _in(slots: asyncio.Semaphore, work: Awaitable[T]) -> T:

@@ -17,6 +17,7 @@ from scanner.domain.evidence import AreaScan
 from scanner.domain.findings import counts
 from scanner.engines import Engines
 from scanner.handlers import Begun, Handlers
+from shared import tracing
 
 Lease = Callable[[str, str, str], Awaitable[Credential]]
 """(organisation, service, credential) -> the credential, opened in memory."""
@@ -46,7 +47,10 @@ class Scans:
                 log.mask(credential.password)
                 log.mask(credential.private_key)
             log.line(f"Fetching commit {run.commit_id[:12]} with its history", stage="source")
-            source = await self.git.fetch(run.repository_url, run.commit_id, job.folder / "source", credential=credential, job=job)
+            with tracing.span("clone", {"vcs.ref.head.revision": run.commit_id}):
+                source = await self.git.fetch(
+                    run.repository_url, run.commit_id, job.folder / "source", credential=credential, job=job
+                )
             log.line(f"{source.commits} commits, {source.files} files", stage="source")
             async with aclosing(self.engines.source_areas(source, dockerfile=run.dockerfile, job=job)) as found:  # type: ignore[type-var]
                 async for area in found:

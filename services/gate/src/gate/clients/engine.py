@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from gate.clients.bundle import Bundle
 from gate.domain.decision import Decision, denied, read_decision
 from gate.errors import EngineProblem
+from shared import tracing
 
 
 class RawEngine(Protocol):
@@ -35,7 +36,8 @@ class PolicyEngine:
     async def evaluate(self, bundle: Bundle, document: dict[str, Any]) -> Decision:
         """The decision on this input; a deny when the engine fails, says nothing, or answers in a wrong shape."""
         try:
-            return read_decision(await self.raw.ask(bundle, document))
+            with tracing.span("opa evaluate", {"kiops.engine": self.raw.name, "kiops.policy": bundle.name}):
+                return read_decision(await self.raw.ask(bundle, document))
         except EngineProblem as problem:
             return denied(document, problem.code, problem.message, problem.advice)
 

@@ -417,6 +417,7 @@ class BuildOut(Out):
 
 
 class RunDetailOut(RunOut):
+    trace_id: str | None = Field(description="Of the OpenTelemetry trace from the delivery on; none while no spans are collected")
     step_rows: list[StepOut]
     timeline: TimelineOut
     build: BuildOut | None

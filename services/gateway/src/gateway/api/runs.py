@@ -85,6 +85,7 @@ def routes(site: Site, router: APIRouter) -> None:
         return m.RunDetailOut.model_validate(
             dict(row._mapping)
             | {
+                "trace_id": site.collected(row.trace_id) or None,
                 "step_rows": [m.StepOut.model_validate(each) for each in steps],
                 "timeline": m.TimelineOut.model_validate(line),
                 "build": m.BuildOut.model_validate(build) if build else None,

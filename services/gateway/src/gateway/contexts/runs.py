@@ -98,6 +98,7 @@ class RunDetail:
     digest_short: str
     cancel_href: str
     link: str
+    trace_id: str = ""
     areas: tuple[AreaLine, ...] = ()
 
 

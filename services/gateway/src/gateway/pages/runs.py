@@ -50,7 +50,7 @@ def row(run: Any, service: str, now_ms: int, query: str = "", open_number: int |
     )
 
 
-async def detail(tx: Any, run: Any, service: str, shown: RunRow, now_ms: int, link: str) -> RunDetail:
+async def detail(tx: Any, run: Any, service: str, shown: RunRow, now_ms: int, link: str, trace_id: str) -> RunDetail:
     """The opened row."""
     steps = await store.steps(tx, run.id)
     line = await journey.of_run(tx, run, now_ms)
@@ -82,6 +82,7 @@ async def detail(tx: Any, run: Any, service: str, shown: RunRow, now_ms: int, li
         digest_short=text.short_digest(digest or ""),
         cancel_href=f"{base}/cancel" if run.state not in ENDED else "",
         link=link,
+        trace_id=trace_id,
     )
 
 
@@ -128,7 +129,9 @@ def routes(pages: Pages) -> APIRouter:
                 branch=branch,
                 state_key=group,
                 rows=tuple(made),
-                detail=await detail(tx, opened, name, open_row, now, f"{head.href}/runs/{number}")
+                detail=await detail(
+                    tx, opened, name, open_row, now, f"{head.href}/runs/{number}", pages.site.collected(opened.trace_id)
+                )
                 if opened is not None and open_row is not None
                 else None,
                 pager=Pager(

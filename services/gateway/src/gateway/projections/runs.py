@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.context import trace_of
 from shared.facts.webhook import PushReceived, RunCancelled, RunFinished, RunStarted, RunSuperseded
 from shared.words import RunState, StepState
 
@@ -56,6 +57,7 @@ def _born(model: Model, message: PushReceived | RunStarted, told: Told, **more: 
             "environments": message.environments,
             "version": message.version or "",
             "by_hand": message.version is not None,
+            "trace_id": trace_of(told.traceparent),
             "born_at_ms": told.stored_at_ms,
             **more,
         }

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Told(Protocol):
-    """Its id, its place in the stream, and when the stream stored it. An `Envelope` is one."""
+    """Its id, its place in the stream, the trace it belongs to, and when the stream stored it. An `Envelope` is one."""
 
     @property
     def id(self) -> str: ...
@@ -14,5 +14,7 @@ class Told(Protocol):
     def subject(self) -> str: ...
     @property
     def sequence(self) -> int: ...
+    @property
+    def traceparent(self) -> str: ...
     @property
     def stored_at_ms(self) -> int: ...

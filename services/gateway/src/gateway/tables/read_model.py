@@ -188,6 +188,8 @@ runs = sa.Table(
     sa.Column("superseded_by_id", sa.Text),
     sa.Column("superseded_by_number", sa.Integer),
     _text("cancelled_by"),
+    # The trace that the run's first message belongs to, 32 hexadecimal digits.
+    _text("trace_id"),
     _time("born_at_ms"),
     _time("started_at_ms"),
     _time("deployed_at_ms"),

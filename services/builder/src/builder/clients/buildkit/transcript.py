@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from shared.processes import Lines
+
 from builder.domain.steps import Event, Line, Step, StepState, Warned
 
-LONGEST_LINE_BYTES = 16 * 1024
 LAST_LINES = 12
 # How this client hands over the context is no step of the build; a note says what went in.
 _OURS = frozenset({"[internal] load remote build context", "copy /context /"})
@@ -23,7 +24,7 @@ class Transcript:
         self._numbers: dict[str, int] = {}
         self._names: dict[str, str] = {}
         self._states: dict[str, StepState] = {}
-        self._pieces: dict[tuple[str, int], bytes] = {}
+        self._pieces: dict[tuple[str, int], Lines] = {}
         self._last: dict[str, deque[str]] = {}
         self._errors: dict[str, str] = {}
 
@@ -73,17 +74,12 @@ class Transcript:
 
     def _lines(self, log: Any) -> Iterator[Event]:
         key = (log.vertex, int(log.stream) or 1)
-        *lines, rest = (self._pieces.pop(key, b"") + log.msg).split(b"\n")
-        while len(rest) > LONGEST_LINE_BYTES:
-            lines.append(rest[:LONGEST_LINE_BYTES])
-            rest = rest[LONGEST_LINE_BYTES:]
-        for line in lines:
+        for line in self._pieces.setdefault(key, Lines()).feed(log.msg):
             yield from self._line(*key, line)
-        if rest:
-            self._pieces[key] = rest
 
     def _flush(self, digest: str, stream: int) -> Iterator[Event]:
-        if rest := self._pieces.pop((digest, stream), b""):
+        pieces = self._pieces.pop((digest, stream), None)
+        if pieces is not None and (rest := pieces.end()):
             yield from self._line(digest, stream, rest)
 
     def _line(self, digest: str, stream: int, raw: bytes) -> Iterator[Event]:
