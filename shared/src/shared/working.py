@@ -365,6 +365,7 @@ class Jobs:
             for name in held:
                 if name not in kept and name in self._running:
                     job, task = self._running[name]
+                    logging.get(self.mark.service).warning("this attempt was taken over and is stopped", job=name, token=job.token)
                     job.lost = True
                     task.cancel()
 
