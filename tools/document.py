@@ -71,17 +71,22 @@ class Messages:
 
     def __init__(self) -> None:
         from shared.facts._base import REGISTRY
+        from shared.queries.every import EVERY
 
         from shared import bus
 
         self.hears = bus.HEARS
         self.services = bus.SERVICES
-        self.classes = sorted(REGISTRY.values(), key=lambda cls: (bus.SERVICES.index(cls.owner), cls.name))
+        self.owners = (*bus.SERVICES, EVERY)
+        self.classes = sorted(REGISTRY.values(), key=lambda cls: (self.owners.index(cls.owner), cls.name))
         self.parts: dict[str, Any] = {}
         self.words: dict[str, Any] = {}
 
     def readers(self, cls: Any) -> list[str]:
         return [name for name in self.services if cls in self.hears[name]]
+
+    def heard_by(self, cls: Any) -> str:
+        return cls.owner if cls.owner in self.services else "every service, each its own"
 
     def shape(self, kind: Any) -> str:
         """A field's type in words."""
@@ -127,7 +132,7 @@ class Messages:
             answer = f"[{cls.answer.__name__}](#{cls.answer.__name__.lower()})" if cls.answer else "nothing: it goes one way"
             if cls.answer:
                 self.parts[cls.answer.__name__] = cls.answer
-            lines.append(f"Heard by {cls.owner}. Asked by {', '.join(cls.askers)}. Answered with {answer}.")
+            lines.append(f"Heard by {self.heard_by(cls)}. Asked by {', '.join(cls.askers)}. Answered with {answer}.")
         folder = {"fact": "facts", "order": "orders"}.get(cls.kind)
         if folder:
             lines.append(f"[Example](../shared/src/shared/{folder}/examples/{cls.name}.v1.json).")
@@ -149,7 +154,7 @@ class Messages:
         lines += [*table(("message", "kind", "owner", "with whom"), rows), ""]
         lines.append("*With whom*: who hears a fact (the gateway hears all), who sends an order, who asks a query.")
         lines.append("")
-        for owner in self.services:
+        for owner in self.owners:
             lines += [f"## {owner}", ""]
             for kind in ("fact", "order", "query"):
                 for cls in self.classes:
@@ -247,7 +252,8 @@ def asyncapi() -> str:
                 reply = {"reply": {"channel": {"$ref": "#/channels/reply"}, "messages": told}}
             for service in cls.askers:
                 operate(service, "send", cls, **reply)
-            operate(cls.owner, "receive", cls, **reply)
+            for service in [cls.owner] if cls.owner in messages.services else messages.services:
+                operate(service, "receive", cls, **reply)
     channels["reply"] = {
         "address": None,
         "description": "The inbox of whoever asked; the request names it.",

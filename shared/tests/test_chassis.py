@@ -189,7 +189,7 @@ async def test_a_position_of_another_stream_is_told_not_read(platform, nats, tmp
     async with platform(wires) as p:
         await asyncio.sleep(0.5)
         failing = await p.failing()
-        assert "not this one" in failing["builder"]["stream"]
+        assert "not the one this database knows" in failing["builder"]["stream"]
 
 
 @pytest.mark.parametrize("name", ["webhook", "builder"])

@@ -9,6 +9,7 @@ import pytest
 from shared.bus import HEARS, SERVICES, queries, stored
 from shared.facts import REGISTRY
 from shared.permissions import identities
+from shared.queries.every import EVERY
 
 from tests.contracts.growth import breaks, schemas
 
@@ -50,7 +51,7 @@ def test_every_subject_has_one_owner_and_a_reader() -> None:
 def test_a_query_is_on_no_subject_that_a_stream_keeps() -> None:
     kept = {cls.type() for cls in stored()}
     for query in queries():
-        assert query.type() not in kept and query.askers and query.owner in SERVICES
+        assert query.type() not in kept and query.askers and query.owner in (*SERVICES, EVERY)
 
 
 def test_orders_have_senders_that_may_publish_them() -> None:

@@ -27,6 +27,7 @@ from shared.orders import webhook as webhook_orders
 from shared.queries import Answer
 from shared.queries import builder as builder_queries  # noqa: F401  (registers the contracts)
 from shared.queries import deployer as deployer_queries  # noqa: F401
+from shared.queries import every as every_queries
 from shared.queries import gateway as gateway_queries  # noqa: F401
 from shared.queries import operator_proxy as operator_queries  # noqa: F401
 from shared.queries import webhook as webhook_queries  # noqa: F401
@@ -116,6 +117,11 @@ HEARS["gateway"] = tuple(cls for cls in stored() if issubclass(cls, Fact))
 
 def queries() -> list[type[Query]]:
     return [cls for cls in REGISTRY.values() if issubclass(cls, Query)]
+
+
+def answered_on(query: type[Query], service: str) -> str:
+    """The subject on which a service hears a query; of those that every service answers it hears its own."""
+    return query.pattern(service if query.owner == every_queries.EVERY else "*")
 
 
 class Denied(Broken):
@@ -287,7 +293,8 @@ class Bus:
             return message
 
         # Handlers of one subject run beside each other: a slow ls-remote must not hold back the next question.
-        broker.subscriber(query.pattern(), queue=self.service, decoder=plain, max_workers=16)(_raw(handle))
+        subject = answered_on(query, self.service)
+        broker.subscriber(subject, queue=self.service, decoder=plain, max_workers=16)(_raw(handle))
 
     # -- logs --------------------------------------------------------------------------------------------------------
     async def publish_log(self, subject: str, body: bytes) -> None:

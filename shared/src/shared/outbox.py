@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,8 +30,9 @@ KEEP_SENT_MS = 24 * 3600 * 1000
 class Relay:
     """One database's relay. `serve()` runs until it is cancelled."""
 
-    def __init__(self, database: Database, bus: Bus, lease: Lease) -> None:
-        self.database, self.bus, self.lease = database, bus, lease
+    def __init__(self, database: Database, bus: Bus, lease: Lease, known: Callable[[], Awaitable[None]] | None = None) -> None:
+        self.database, self.bus, self.lease, self.known = database, bus, lease, known
+        self._known_on = -1
         self.log = logging.get(database.name)
         self.published = 0
         self._spans: dict[str, tracing.Span] = {}
@@ -45,6 +46,7 @@ class Relay:
             wait = 1.0
             try:
                 async with self.lease.held():
+                    await self._check_stream()
                     while rows := await self._unsent():
                         await self._publish(rows)
                     if self.database.clock.monotonic() - swept > 3600:
@@ -55,10 +57,20 @@ class Relay:
                 wait = 0.2
             except KiopsError as error:
                 self.log.error("the outbox is held up", error=str(error))
+            except Exception:
+                # Whatever it was: the rows are there, and a relay that has ended would publish nothing for ever.
+                self.log.exception("the relay broke and begins again")
             # Not wait_for: on Python 3.11 it swallows a cancel that comes with the wake-up, and a stop would wait for ever.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self.database.outbox_wake.wait()
+
+    async def _check_stream(self) -> None:
+        """Once for each connection: nothing is published on a stream that is not ours, or it would be lost with it."""
+        if self.known is not None and self._known_on != self.bus.connections:
+            connection = self.bus.connections
+            await self.known()
+            self._known_on = connection
 
     async def unsent(self) -> int:
         """How many rows wait."""

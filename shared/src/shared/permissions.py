@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shared.bus import EVENTS, LOG_READERS, LOG_WRITERS, LOGS, SERVICES, queries, stored
+from shared.bus import EVENTS, LOG_READERS, LOG_WRITERS, LOGS, SERVICES, answered_on, queries, stored
 from shared.facts._base import Fact, Order
+from shared.queries.every import EVERY
 
 BOOTSTRAP = "bootstrap"
 API = "$JS.API"
@@ -33,8 +34,8 @@ def rights(service: str) -> dict[str, list[str]]:
     for query in queries():
         if service in query.askers:
             publish.append(query.pattern())
-        if query.owner == service:
-            subscribe.append(query.pattern())
+        if query.owner in (service, EVERY):
+            subscribe.append(answered_on(query, service))
             if query.answer is not None:
                 callers |= set(query.askers)
     publish += [f"{inbox(caller)}.>" for caller in sorted(callers)]

@@ -18,13 +18,13 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from shared import ids, logging, migrate, sealing, tracing
+from shared import ids, logging, migrate, sealing, tracing, upkeep
 from shared.bus import EVENTS, HEARS, SERVICES, Bus
 from shared.clock import Clock
 from shared.database import Database, open_engines
 from shared.errors import Broken, KiopsError, Unavailable
 from shared.http import RequestContext, Requests, health_routes, install_problems
-from shared.inbox import Loop
+from shared.inbox import Loop, check_stream
 from shared.jobs import Worker
 from shared.lease import Lease, serve_alone
 from shared.logs import LogWriter
@@ -383,7 +383,7 @@ async def _open_bus(each: Running) -> None:
     expected, found = set(HEARS[service.name]), service.subscribers.classes()
     if service.loop_database is not None or found or expected:
         _same(service.name, expected, found)
-    bus.answers = service.answers
+    bus.answers = upkeep.answers(each)
     await bus.open_patiently()
 
 
@@ -417,7 +417,13 @@ def _start(each: Running) -> None:
 
     database.on_answers = send
     if "outbox" in database.metadata.tables:
-        each.relay = Relay(database, host.bus, Lease(database, "relay", host.instance))
+        reader = service.loop_database or database
+
+        async def known() -> None:
+            await check_stream(host.name, reader, host.bus)
+
+        hears = bool(service.subscribers.table)
+        each.relay = Relay(database, host.bus, Lease(database, "relay", host.instance), known if hears else None)
         each.tasks["relay"] = asyncio.create_task(each.relay.serve(), name=f"{host.name} relay")
     if service.subscribers.table:
         loop_database = service.loop_database or database

@@ -6,6 +6,7 @@ Rejected
 ├── LinkUsed              access.link_used             401
 ├── TooManyTries          access.too_many_tries        429, with Retry-After
 ├── CsrfMissing           access.csrf                  403
+├── AdminNeeded           access.admin_needed          403
 ├── NotFound              <noun>.not_found             404
 ├── NameTaken             service.name_taken           409
 ├── NotAllowedHere        service.path_not_allowed     422
@@ -74,6 +75,13 @@ class CsrfMissing(Rejected):
             "This request did not come from a page of this session. Nothing was changed.",
             "Reload the page and try again; programs send a bearer token instead of a cookie.",
         )
+
+
+class AdminNeeded(Rejected):
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("access.admin_needed", "This is for administrators.", "Ask one of them.")
 
 
 class NotFound(Rejected):

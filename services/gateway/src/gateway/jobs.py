@@ -9,6 +9,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KiopsError
 
+from gateway.handlers.upkeep import Upkeep
 from gateway.live import Live
 from gateway.settings import GatewaySettings
 from gateway.store import intents, people
@@ -34,4 +35,11 @@ async def watch_stream(live: Live, connected: Callable[[], bool], every_seconds:
     """Tell open pages when the connection to the bus is lost and when it is back."""
     while True:
         live.set_up(connected())
+        await asyncio.sleep(every_seconds)
+
+
+async def watch_standing(upkeep: Upkeep, organisation: str, every_seconds: float = 10.0) -> None:
+    """Ask the services how they stand with their messages; pages tell what is amiss."""
+    while True:
+        await upkeep.look(organisation)
         await asyncio.sleep(every_seconds)

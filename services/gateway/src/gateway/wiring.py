@@ -21,6 +21,7 @@ from gateway.handlers.releases import Releases
 from gateway.handlers.rules import Environments, Rules
 from gateway.handlers.runs import Runs
 from gateway.handlers.services import Services
+from gateway.handlers.upkeep import Upkeep
 from gateway.live import Learnt, Live
 from gateway.routes import routes
 from gateway.settings import GatewaySettings
@@ -65,6 +66,7 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
             releases=Releases(database, read, host.bus, orders, settings),
             endpoints=Endpoints(database, read, host.bus, settings, host.clock),
             people=People(database, access, settings, host.clock),
+            upkeep=Upkeep(database, host.bus, settings, host.clock),
         )
         await handlers.people.first_admin(organisation)
         await handlers.people.cli_token(organisation, host.root / "cli.token")
@@ -86,6 +88,7 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
             ],
             everywhere=[
                 ("stream", lambda: jobs.watch_stream(live, lambda: host.bus.connected)),
+                ("standing", lambda: jobs.watch_standing(handlers.upkeep, organisation)),
             ],
         )
 
@@ -97,7 +100,10 @@ def teller(live: Live) -> Callable[[list[Incoming]], None]:
         for incoming in batch:
             envelope = incoming.envelope
             tokens = envelope.subject.split(".")
-            body = json.loads(incoming.body) if incoming.body.startswith("{") else {}
+            try:
+                body = json.loads(incoming.body)
+            except ValueError:  # it is a dead letter now
+                continue
             live.tell(
                 Learnt(
                     organisation=tokens[4],

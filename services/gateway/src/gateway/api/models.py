@@ -617,6 +617,51 @@ class ChainOut(Out):
     reason: str
 
 
+class DeadLetterOut(Out):
+    """A message that the service `holder` could not handle, and why. `given_up_at_ms` is when it was set aside for good."""
+
+    holder: str
+    id: str
+    type: str
+    subject: str
+    position: int
+    run: str
+    key: str
+    attempts: int
+    code: str
+    error: str
+    stored_at_ms: int
+    given_up_at_ms: int
+
+
+class DeadLetterWholeOut(DeadLetterOut):
+    """With what came: headers and body as text, masked."""
+
+    headers: dict[str, str]
+    body: str
+
+
+class DeadLettersOut(Out):
+    """`silent` are services that did not answer: what they have is not here."""
+
+    items: list[DeadLetterOut]
+    total: int
+    silent: list[str]
+
+
+class AcceptedOut(Out):
+    """What a service did: published `again` so many messages, or refused because it reads this stream already."""
+
+    service: str
+    again: int
+    code: str
+    reason: str
+
+
+class StreamAcceptedOut(Out):
+    items: list[AcceptedOut]
+
+
 class ServiceStatus(Out):
     ready: bool
     failing: dict[str, str] = Field(default_factory=dict)

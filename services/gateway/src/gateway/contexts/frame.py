@@ -26,7 +26,8 @@ class Frame:
 
     `path` is this page's own address, asked for again when something it shows has changed; `stream` is the address of the
     events that concern it, empty when nothing here is live; `sequence` is what the page had learnt when it was made, so that
-    it can tell whether something came before the stream was open. `said` confirms what the person just did.
+    it can tell whether something came before the stream was open. `said` confirms what the person just did. `strange_stream`
+    says why services do not read the bus's stream, when it is not the one that they know.
     """
 
     person: Person | None
@@ -41,6 +42,7 @@ class Frame:
     sequence: int = 0
     said: str = ""
     query: str = ""
+    strange_stream: str = ""
 
 
 @dataclass(frozen=True)

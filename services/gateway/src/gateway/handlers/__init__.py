@@ -7,6 +7,7 @@
     releases      deploy, preview, roll_back
     endpoints     secret, deliveries
     people        set_password, make_link, make_token, end_token
+    upkeep        letters, letter, settle, accept_stream
 
 All take the Actor first and raise the errors of `shared.errors`; orders return an `Outcome`.
 """
@@ -22,6 +23,7 @@ from gateway.handlers.releases import Releases
 from gateway.handlers.rules import Environments, Rules
 from gateway.handlers.runs import Runs
 from gateway.handlers.services import Services
+from gateway.handlers.upkeep import Upkeep
 
 __all__ = ["Handlers", "Outcome"]
 
@@ -38,3 +40,4 @@ class Handlers:
     releases: Releases
     endpoints: Endpoints
     people: People
+    upkeep: Upkeep

@@ -86,6 +86,15 @@ def dashboard_row(row: Any, environments: Mapping[tuple[str, str], Any], runtime
     )
 
 
+def set_aside(letters: int) -> tuple[Need, ...]:
+    """Messages that a service could not handle, as one thing that waits for a person."""
+    if not letters:
+        return ()
+    subject = "1 message" if letters == 1 else f"{letters} messages"
+    why = "What waits for such a message fails at its deadline."
+    return (Need(State("warn", ""), subject, "/dead-letters", "could not be handled", why, (("Look at it", "/dead-letters"),)),)
+
+
 def needs(rows: Sequence[Any]) -> tuple[Need, ...]:
     """What waits for a person, from the state of each service; what keeps people from their work first."""
     found: list[tuple[int, Need]] = []

@@ -93,7 +93,7 @@ def routes(pages: Pages) -> APIRouter:
                 show=choices("/dashboard", counts, show),
                 rows=tuple(cards.dashboard_row(row, environments, runtimes) for row in rows),
                 total=sum(counts.values()),
-                needs=cards.needs(every),
+                needs=(*cards.set_aside(handlers.upkeep.dead_letters), *cards.needs(every)),
                 activity=tuple(cards.activity(run) for run in lately),
             )
         return pages.show(request, "catalogue/dashboard.html", page)

@@ -95,6 +95,7 @@ class Pages:
             sequence=await position.reached(tx) if stream else 0,
             said=SAID.get(request.cookies.get(COOKIE, ""), ""),
             query=request.query_params.get("q", "")[:200] if request.url.path == "/search" else "",
+            strange_stream=self.site.handlers.upkeep.strange_stream,
         )
 
     def nobody(self, request: Request, csrf: str = "") -> Frame:

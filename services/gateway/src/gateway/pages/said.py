@@ -14,4 +14,6 @@ SAID = {
     "rolling-back": "The way back has begun.",
     "rolling-back-asked": "The way back is stored; it was not yet accepted.",
     "password": "The password is set.",
+    "replayed": "The message is tried again. If it fails again, it comes back here.",
+    "dismissed": "The message is let be.",
 }
