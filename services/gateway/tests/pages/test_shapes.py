@@ -166,6 +166,10 @@ def test_not_known_is_not_none() -> None:
 def test_a_way_leads_to_its_finding() -> None:
     body = {"ways": [REASON["pass_by"]], "reasons": [REASON], "verdict": "block"}
     (way,) = gate.ways(body, "/services/shop/runs/2/findings")
+    more = f"{REASON['pass_by']}; renew the vulnerability data and scan again"
+    first, second = gate.ways(body | {"ways": [REASON["pass_by"], more]}, "/services/shop/runs/2/findings")
+    assert first == way
+    assert (second.title, second.text) == ("Clear the warnings as well", "Renew the vulnerability data and scan again.")
     assert (way.label, way.href) == ("Open the finding", "/services/shop/runs/2/findings/v1-1")
     assert way.title == "Revoke the key and take it out of the history" and way.text == "A key in prices.py:4."
 

@@ -219,6 +219,7 @@ class FindingsPage:
     pager: Pager
     summary: str
     chosen: AreaLine | None
+    licences: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -83,6 +84,11 @@ def finding_row(row: Any, base: str) -> FindingRow:
     )
 
 
+def number_of(scans: Iterable[Any]) -> int:
+    """How many findings there are to look at. Of licences those that are denied or unknown; the rest is an inventory."""
+    return sum(Counts.of(s.counts).total if s.area == "license" else s.findings_total for s in scans)
+
+
 def summary(total: int, counts: dict[str, int]) -> str:
     if not total:
         return "none in what was read"
@@ -145,7 +151,8 @@ def routes(pages: Pages) -> APIRouter:
                     newer=address(page=at - 1 if at > 2 else "") if at > 1 else "",
                     older=address(page=at + 1) if len(rows) > ROWS else "",
                 ),
-                summary=summary(sum(s.findings_total for s in scans.values()), await store.by_severity(tx, run.id)),
+                summary=summary(number_of(scans.values()), await store.by_severity(tx, run.id)),
+                licences=0 if area else await store.licences_in_use(tx, run.id),
                 chosen=next((a for a in areas if a.key == area), None),
             )
         return pages.show(request, "runs/findings.html", found)

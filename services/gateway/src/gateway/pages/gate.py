@@ -47,10 +47,15 @@ def ways(body: dict[str, Any], findings_href: str) -> tuple[Way, ...]:
     """The ways to pass; a way about a finding leads to it, one about an area to what was read of it."""
     blocking = [r for r in body.get("reasons", []) if r.get("effect") == "block"]
     made = []
-    for i, words in enumerate(body.get("ways", [])):
+    every = body.get("ways", [])
+    for i, words in enumerate(every):
+        if i and words.startswith(f"{every[0]}; "):
+            # The same and more: it would clear the warnings too.
+            made.append(Way("Clear the warnings as well", text.sentence(words.removeprefix(f"{every[0]}; ")), "", ""))
+            continue
         title, _, rest = words.partition(": ")
         reason = next((r for r in blocking if r.get("pass_by") and r["pass_by"] in words), None)
-        reason = reason or (blocking[i] if i < len(blocking) and len(blocking) == len(body.get("ways", [])) else None)
+        reason = reason or (blocking[i] if i < len(blocking) and len(blocking) == len(every) else None)
         label = href = ""
         if reason is not None and reason.get("finding"):
             label, href = "Open the finding", f"{findings_href}/{reason['finding']}"

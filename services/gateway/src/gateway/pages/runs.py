@@ -16,6 +16,7 @@ from gateway.contexts.runs import RunDetail, RunRow, RunsPage
 from gateway.errors import NotFound
 from gateway.pages import timeline
 from gateway.pages.door import Number, Pages
+from gateway.pages.findings import number_of
 from gateway.store import pages_findings, pages_services
 from gateway.store import pages_runs as store
 
@@ -77,7 +78,7 @@ async def detail(tx: Any, run: Any, service: str, shown: RunRow, now_ms: int, li
         log_live=build is not None and build.state in ("queued", "running"),
         verdict_href=f"{base}/gate" if decisions else "",
         findings_href=f"{base}/findings" if scans else "",
-        findings=sum(scan.findings_total for scan in scans),
+        findings=number_of(scans),
         digest=digest or "",
         digest_short=text.short_digest(digest or ""),
         cancel_href=f"{base}/cancel" if run.state not in ENDED else "",

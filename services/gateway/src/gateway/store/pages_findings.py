@@ -15,10 +15,16 @@ async def areas(tx: Tx, run: str) -> Sequence[sa.Row[Any]]:
     return await tx.all(sa.select(scans).where(scans.c.run_id == run))
 
 
+IN_USE = "license.used"
+"""The rule of a line that only says which licence is in use: an inventory, not something to mend."""
+
+
 def _filtered(run: str, area: str, severity: str) -> list[Any]:
     where = [findings.c.run_id == run]
     if area:
         where.append(findings.c.area == area)
+    else:
+        where.append(findings.c.rule != IN_USE)  # shown where one asks for licences
     if severity:
         where.append(findings.c.severity == severity)
     return where
@@ -37,6 +43,12 @@ async def by_severity(tx: Tx, run: str, area: str = "") -> dict[str, int]:
         sa.select(findings.c.severity, sa.func.count()).where(*_filtered(run, area, "")).group_by(findings.c.severity)
     )
     return {row[0]: row[1] for row in rows}
+
+
+async def licences_in_use(tx: Tx, run: str) -> int:
+    """How many licences the components of this run's image have."""
+    query = sa.select(sa.func.count()).where(findings.c.run_id == run, findings.c.rule == IN_USE)
+    return await tx.scalar(query) or 0
 
 
 async def ids(tx: Tx, run: str) -> list[str]:

@@ -31,7 +31,7 @@ def findings_of(components: Iterable[dict[str, object]]) -> Iterator[Finding]:
         yield Finding(
             area=Area.LICENSE,
             rule="license.unknown" if none else "license.used",
-            title=f"{_components(len(users))} without a licence" if none else f"{licence}: {_components(len(users))}",
+            title=f"{_components(len(users))} without a licence" if none else f"{_named(licence)}: {_components(len(users))}",
             severity=Severity.MEDIUM if none else Severity.INFO,
             engine="trivy",
             message=f"Of: {shown}.",
@@ -40,6 +40,12 @@ def findings_of(components: Iterable[dict[str, object]]) -> Iterator[Finding]:
             licence=licence,
             id="",
         )
+
+
+def _named(licence: str) -> str:
+    """The licence as people say it. `text://...` is Trivy's word for a text that it knows no name for."""
+    words = licence.removeprefix("text://")
+    return licence if words == licence else f'A text that begins "{words[:50].strip(" *")}"'
 
 
 def _components(number: int) -> str:
