@@ -36,10 +36,12 @@ LEASES = {"lease_seconds": 4.0, "heartbeat_seconds": 1.0}
 
 @dataclass
 class City:
-    """One platform below `folder`: seven processes, their nats-server and, when it is given, their PostgreSQL."""
+    """One platform below `folder`: seven processes, their nats-server and, when it is given, their PostgreSQL (where the
+    names of their databases begin with `prefix`)."""
 
     folder: Path
     postgres: Postgres | None = None
+    prefix: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     program: tuple[str, ...] = ("-m", "kiops.chaos.member")
@@ -62,8 +64,8 @@ class City:
         settings = LEASES | self.settings
         if self.postgres:
             for name in DATABASES:
-                self.postgres.make(name.replace("-", "_"))
-            settings["database_url"] = self.postgres.url
+                self.postgres.make(self.prefix + name.replace("-", "_"))
+            settings["database_url"] = self.postgres.url.format(database=self.prefix + "{database}")
         self.nats.start()
         member = Membership(str(self.root), self.nats.url, str(self.stamps.file), self.ports, self.seconds, settings)
         self.member_file.write_text(json.dumps(asdict(member)))
@@ -78,28 +80,41 @@ class City:
     def member_file(self) -> Path:
         return self.folder / "member.json"
 
-    def start(self, name: str, *words: str) -> None:
-        with open(self.root / f"{name}.out", "ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, *self.program, name, str(self.member_file), *words],
+    def start(self, name: str) -> None:
+        self._start(name, name, self.member_file)
+
+    def start_replica(self, name: str) -> str:
+        """Start a second instance of a service, with an address of its own. Returns what it is called here."""
+        called = f"{name}-2"
+        member = json.loads(self.member_file.read_text())
+        member["ports"][name] = self.ports[called] = free_port()
+        file = self.folder / f"{called}.json"
+        file.write_text(json.dumps(member))
+        self._start(called, name, file)
+        return called
+
+    def _start(self, called: str, name: str, file: Path) -> None:
+        with open(self.root / f"{called}.out", "ab") as log:
+            self.processes[called] = subprocess.Popen(
+                [sys.executable, *self.program, name, str(file)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
-    async def ready(self, name: str, seconds: float) -> None:
+    async def ready(self, called: str, seconds: float) -> None:
         """Wait until the service says so. Raises Broken `chaos.not_ready` with its last words."""
         end = time.monotonic() + seconds
         told = ""
         while time.monotonic() < end:
             with contextlib.suppress(httpx.HTTPError):
-                answer = await self.client.get(f"http://127.0.0.1:{self.ports[name]}/-/{name}/readyz")
+                answer = await self.client.get(f"http://127.0.0.1:{self.ports[called]}/-/{called.removesuffix('-2')}/readyz")
                 if answer.status_code == 200:
                     return
                 told = answer.text
-            if self.processes[name].poll() is not None:
+            if self.processes[called].poll() is not None:
                 break
             await asyncio.sleep(0.2)
-        words = (self.root / f"{name}.out").read_text(errors="replace")[-3000:]
-        raise Broken("chaos.not_ready", f"{name} is not ready after {seconds:g} s: {told} {words}")
+        words = (self.root / f"{called}.out").read_text(errors="replace")[-3000:]
+        raise Broken("chaos.not_ready", f"{called} is not ready after {seconds:g} s: {told} {words}")
 
     async def kill(self, name: str) -> None:
         """SIGKILL, and start again a moment later."""
@@ -205,7 +220,7 @@ class City:
 
     def _counts(self, name: str, queries: dict[str, str]) -> dict[str, int]:
         if self.postgres:
-            database = name.replace("-", "_")
+            database = self.prefix + name.replace("-", "_")
             there = set(self.postgres.execute("select tablename from pg_tables", database).split())
             asked = {what: query for what, query in queries.items() if query.split(" from ")[1].split()[0] in there}
             if not asked:
