@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,11 +19,14 @@ from pathlib import Path
 from kiops.setup import engine, places, plan
 from kiops.setup.screen import NeedsHelp, Screen, give_up
 
-USAGE = """Usage: ./kiops test [--all] [--no-install] [PATH ...] [-k WORD] [pytest's other options]
+USAGE = """Usage: ./kiops test [--fast | --all] [--random [SEED]] [--no-install] [PATH ...] [-k WORD] [pytest's other options]
 
 Runs the tests: all of them but those marked heavy, or one corner. Sets up what they need, and says so first.
-  --all         the heavy tests too (they build Go programs once, kept in the test cache)
-  --no-install  leave the system as it is; parts that are missing are named at the end
+  --fast           the ones that take a minute together: no engine, no browser, no database server; what was left out is told
+  --all            the heavy tests too (they build Go programs once, kept in the test cache)
+  --random [SEED]  in another order; the same seed gives the same order again
+  --no-install     leave the system as it is; parts that are missing are named at the end
+Without a PATH two processes share the work (-n N: as many as you say, -n 0: one, which shows what a test prints).
 """
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 STARTED = "KIOPS_ENGINE_STARTED"
@@ -36,10 +40,12 @@ def main(arguments: list[str]) -> int:
         return 0
     screen = Screen()
     ours = {"--all", "--no-install"}
-    heavy, may_install = "--all" in arguments, plan.may_install(arguments)
-    rest = [argument for argument in arguments if argument not in ours]
+    heavy, fast, may_install = "--all" in arguments, "--fast" in arguments, plan.may_install(arguments)
+    if heavy and fast:
+        give_up(screen, NeedsHelp("--fast and --all cannot go together", advice="choose one of them", code="test.options"))
+    rest = with_seed([argument for argument in arguments if argument not in ours])
     try:
-        done = plan.prepare("test", screen, may_install=may_install, heavy=heavy)
+        done = plan.prepare("test", screen, may_install=may_install, heavy=heavy, small=fast)
     except NeedsHelp as problem:
         if may_install or ("packages" not in problem.code and "engine" not in problem.code):
             give_up(screen, problem)
@@ -59,13 +65,16 @@ def _run(screen: Screen, rest: list[str], *, heavy: bool) -> int:
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(work / "tmp")]
     if not heavy:
         argv += ["-m", "not heavy"]
-    argv += [_as_given(argument) for argument in rest]
+    argv += [*processes(rest), *(_as_given(argument) for argument in rest)]
     environment = _environment(work, report)
     makers = _make_heavy_parts(environment, work) if heavy else []
     child = subprocess.Popen(argv, cwd=places.CHECKOUT, env=environment)
     try:
         code = _wait(child)
         _name_parts(screen, report)
+        for argument in rest:
+            if argument.startswith("--random="):
+                screen.say(f"the order was made from {argument[9:]}: --random {argument[9:]} gives it again")
     finally:
         for maker in makers:
             with contextlib.suppress(ProcessLookupError):
@@ -73,6 +82,28 @@ def _run(screen: Screen, rest: list[str], *, heavy: bool) -> int:
             maker.wait()
         shutil.rmtree(work, ignore_errors=True)
     return {0: 0, 1: 1, 2: 130, 4: 2, 5: 2}.get(code, 4)
+
+
+def with_seed(arguments: list[str]) -> list[str]:
+    """`--random SEED` and a bare `--random` as pytest's `--random=SEED`; a bare one gets a seed of today's."""
+    found = list(arguments)
+    if "--random" in found:
+        at = found.index("--random")
+        given = found[at + 1] if at + 1 < len(found) and found[at + 1].isdigit() else ""
+        found[at : at + (2 if given else 1)] = [f"--random={given or random.SystemRandom().randrange(10_000)}"]
+    return found
+
+
+def processes(arguments: list[str]) -> list[str]:
+    """pytest's options for how many processes share the work: two where all tests run, one where a person looks at a corner."""
+    # The order of the files is ours: the long row of tests with the engine begins first.
+    spread = ["--dist", "loadgroup", "--no-loadscope-reorder"]
+    if any(argument.startswith(("-n", "--numprocesses")) for argument in arguments):
+        return spread
+    values = {arguments[at + 1] for at, argument in enumerate(arguments[:-1]) if argument in ("-k", "-m", "-p", "-o")}
+    corner = any(not argument.startswith("-") and argument not in values for argument in arguments)
+    alone = corner or "--pdb" in arguments or len(os.sched_getaffinity(0)) < 2
+    return [] if alone else ["-n", "2", *spread]
 
 
 def _make_heavy_parts(environment: dict[str, str], work: Path) -> list[subprocess.Popen[bytes]]:
@@ -141,3 +172,6 @@ def _name_parts(screen: Screen, report: Path) -> None:
         screen.say("real parts that did not")
         for name, why in sorted(parts["missing"].items()):
             screen.say(f"  {screen.paint('✗', '31')} {name:<18} {why}")
+    if left_out := parts["left_out"]:
+        why = ", ".join(f"{part} {count}" for part, count in left_out.items() if part != "tests")
+        screen.say(f"--fast left out {left_out['tests']} tests ({why}); ./kiops test runs them")

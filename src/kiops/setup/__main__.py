@@ -35,7 +35,9 @@ def main() -> None:
 
         raise SystemExit(report(screen, as_json="--json" in arguments))
     try:
-        done = plan.prepare(command, screen, may_install=plan.may_install(arguments), heavy="--all" in arguments)
+        done = plan.prepare(
+            command, screen, may_install=plan.may_install(arguments), heavy="--all" in arguments, small="--fast" in arguments
+        )
     except NeedsHelp as problem:
         give_up(screen, problem)
     except KeyboardInterrupt:

@@ -31,23 +31,24 @@ class Plan:
         return bool(self.packages or self.environment or self.tools or self.engine)
 
 
-def look(command: str, *, heavy: bool = False) -> Plan:
-    """Looks what `command` needs (`heavy`: also for the heavy tests); changes nothing."""
+def look(command: str, *, heavy: bool = False, small: bool = False) -> Plan:
+    """Looks what `command` needs (`heavy`: also for the heavy tests; `small`: neither engine nor tools); changes nothing."""
     plan = Plan(kind="test" if command == "test" else "run")
+    large = command in ENGINE_COMMANDS and not small
     plan.environment = not python.ready(places.environment(plan.kind))
     plan.packages += apt.missing(apt.SOURCE)
-    if command in ENGINE_COMMANDS:
+    if large:
         plan.tools = tools.missing(tests=command == "test", heavy=heavy)
     if (plan.environment or plan.tools) and not python.ready(places.home() / "uv"):
         plan.packages += apt.missing(apt.PYTHON)
-    if command in ENGINE_COMMANDS:
+    if large:
         answering = engine.find()
         if answering is None or not answering.buildkit:
             if not engine.forbidden():
                 plan.packages += apt.missing(apt.ENGINE)
             plan.engine = True
         plan.packages += apt.missing(apt.BASE_IMAGE)
-    if command == "test":
+    if command == "test" and large:
         plan.packages += apt.missing(apt.TESTS)
     return plan
 
@@ -193,9 +194,9 @@ class _Stopped(Exception):
     """Another step failed, so this one need not go on."""
 
 
-def prepare(command: str, screen: Screen, *, may_install: bool, heavy: bool = False) -> Plan:
+def prepare(command: str, screen: Screen, *, may_install: bool, heavy: bool = False, small: bool = False) -> Plan:
     """Looks, says, asks, does. Returns the plan that was carried out (empty when nothing was missing)."""
-    plan = look(command, heavy=heavy)
+    plan = look(command, heavy=heavy, small=small)
     if plan:
         if not may_install:
             refuse(plan)

@@ -91,11 +91,11 @@ class Screen:
             self.stream.write("\r\x1b[2K")
             self._drawn = False
 
-    def agree(self, question: str, *, seconds: int = 5) -> bool:
+    def agree(self, question: str, *, seconds: float = 5) -> bool:
         """Asks [Y/n]; silence for `seconds` is yes, and so is having nobody to ask."""
         if not (self.stream.isatty() and sys.stdin is not None and sys.stdin.isatty()):
             return True
-        self.stream.write(f"{question} [Y/n] (answering yes in {seconds} s) ")
+        self.stream.write(f"{question} [Y/n] (answering yes in {seconds:g} s) ")
         self.stream.flush()
         readable, _, _ = select.select([sys.stdin], [], [], seconds)
         if not readable:

@@ -130,11 +130,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if PARTS.present or PARTS.missing:
         for line in PARTS.lines():
             terminalreporter.write_line(line)
-    if left_out := config.stash.get(LEFT_OUT, {}):
-        terminalreporter.write_line(left_out_line(left_out))
-
-
-def left_out_line(counts: dict[str, int]) -> str:
-    """What --fast did not run and why, in a line."""
-    why = ", ".join(f"{part} {count}" for part, count in counts.items() if part != "tests")
-    return f"left out by --fast: {counts['tests']} tests ({why})"
+    if config.getoption("--fast"):
+        terminalreporter.write_line(f"left out by --fast: {config.stash.get(LEFT_OUT, {})}")
