@@ -6,7 +6,6 @@ its head is recognised without importing Alembic, which keeps a second start qui
 
 from __future__ import annotations
 
-import asyncio
 import importlib.resources
 import importlib.util
 from pathlib import Path
@@ -15,7 +14,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.database import Database
+from shared.errors import Unavailable
 from shared.tables import chassis_tables, inbox_tables, job_tables, outbox_tables
+
+
+LOCK_SECONDS = 5.0
+"""How long a migration waits for a table that somebody uses."""
+TURN_SECONDS = 60.0
+"""How long an instance waits for another that migrates the same database."""
 
 
 def create_chassis_tables(*parts: str) -> None:
@@ -67,18 +73,27 @@ def _load(file: Path) -> Any:
 
 
 async def at(database: Database) -> str | None:
-    """The revision a database is at, None when it has none."""
-    try:
-        async with database.read() as tx:
-            return await tx.scalar(sa.text("select version_num from alembic_version"))
-    except Exception:
-        return None
+    """The revision a database is at, None when it has none. Raises Unavailable `database.away`."""
+    there = "select name from sqlite_master where name = 'alembic_version'"
+    if database.is_postgresql:
+        there = "select to_regclass('alembic_version')::text"
+    async with database.read() as tx:
+        if await tx.scalar(sa.text(there)) is None:
+            return None
+        return await tx.scalar(sa.text("select version_num from alembic_version"))
 
 
-async def migrate(database: Database, migrations: Path, to: str = "head") -> None:
-    """Bring a database to a revision ("head"; an older one to go back, "" to go back to nothing)."""
+async def migrate(
+    database: Database, migrations: Path, to: str = "head", *, lock_seconds: float = LOCK_SECONDS, turn_seconds: float = TURN_SECONDS
+) -> None:
+    """Bring a database to a revision ("head"; an older one to go back, "" to go back to nothing), in one transaction.
+
+    A database that is at a newer revision than this release knows stays there: after a release only what is not needed any more may
+    go, so that the release before still runs. Raises Unavailable `migration.locked` when a lock was not free in time: nothing was
+    changed, and it can be run again.
+    """
     newest = head(migrations / "versions")
-    if newest is None or (to == "head" and await at(database) == newest):
+    if newest is None or (to == "head" and (await at(database) or "") >= newest):
         return
 
     def run(connection: sa.Connection) -> None:
@@ -88,7 +103,7 @@ async def migrate(database: Database, migrations: Path, to: str = "head") -> Non
         # Alembic's own script folder refuses hyphens in a revision, and walks a graph; ours is a dated row of files.
         connection.execute(sa.text("create table if not exists alembic_version (version_num varchar(32) not null primary key)"))
         current = connection.execute(sa.text("select version_num from alembic_version")).scalar() or ""
-        target = newest if to == "head" else to
+        target = max(newest, current) if to == "head" else to
         every = revisions(migrations / "versions")
         with Operations.context(MigrationContext.configure(connection)):
             if target >= current:
@@ -103,9 +118,29 @@ async def migrate(database: Database, migrations: Path, to: str = "head") -> Non
         if target:
             connection.execute(sa.text("insert into alembic_version values (:name)"), {"name": target})
 
-    async with database.write() as tx:
-        if database.is_postgresql:
-            # Two replicas may start at once: the second waits, then finds nothing left to do.
-            await tx.execute(sa.text("select pg_advisory_xact_lock(hashtext('kiops migrate'))"))
-        await tx.connection.run_sync(run)
-    await asyncio.sleep(0)
+    try:
+        async with database.write() as tx:
+            if database.is_postgresql:
+                # Two replicas may start at once: the second waits, then finds nothing left to do.
+                await tx.execute(sa.text(f"set local lock_timeout = {int(turn_seconds * 1000)}"))
+                await tx.execute(sa.text("select pg_advisory_xact_lock(hashtext('kiops migrate'))"))
+                # Whoever comes after us waits behind our wait for a table: better to give up than to hold up the whole service.
+                await tx.execute(sa.text(f"set local lock_timeout = {int(lock_seconds * 1000)}"))
+            await tx.connection.run_sync(run)
+    except (sa.exc.DBAPIError, Unavailable) as error:
+        if not _lock_was_taken(error):
+            raise
+        raise Unavailable(
+            "migration.locked",
+            f"the database of {database.name} was not migrated: somebody else holds a lock on it",
+            "Nothing was changed. End what uses the database for long (a backup, an open session), and start again.",
+        ) from error
+
+
+def _lock_was_taken(error: BaseException | None) -> bool:
+    """Whether PostgreSQL gave up waiting for a lock (55P03), or SQLite's file was busy (5)."""
+    while error is not None:
+        if getattr(error, "sqlstate", "") == "55P03" or getattr(error, "sqlite_errorcode", 0) == 5:
+            return True
+        error = getattr(error, "orig", None) or error.__cause__
+    return False
