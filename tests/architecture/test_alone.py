@@ -32,6 +32,7 @@ def ready(port: int, name: str) -> dict[str, Any] | None:
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", catalogue.NAMES)
 def test_a_service_installs_and_starts_alone(name: str, tmp_path: Path, nats: NatsServer) -> None:
     """In an environment of its own lock no other service can be imported; it binds its durable and answers."""

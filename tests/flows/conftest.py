@@ -109,3 +109,8 @@ async def town_of(platform: Any, folder: Path, **settings: Any) -> AsyncIterator
 async def town(platform: Any, tmp_path: Path) -> AsyncIterator[Town]:
     async with town_of(platform, tmp_path) as found:
         yield found
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """All seven services, journey after journey: none of these tests is over in a second."""
+    item.add_marker(pytest.mark.slow)

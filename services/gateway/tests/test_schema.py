@@ -94,6 +94,7 @@ def place(operation: Any) -> tuple[int, str]:
     return (path.endswith("/end"), path.endswith("/delete") or operation.method.upper() == "DELETE", operation.method), path
 
 
+@pytest.mark.slow
 async def test_no_answer_is_a_defect_or_outside_its_schema(lively: Gateway) -> None:
     import schemathesis
     from schemathesis.checks import CHECKS, load_all_checks
