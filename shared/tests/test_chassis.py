@@ -19,12 +19,6 @@ sys.modules.setdefault("chassis_toys", toys)
 spec.loader.exec_module(toys)
 
 
-@pytest.fixture
-def database_url(both_databases: str) -> str:
-    """Everything here holds on SQLite and on PostgreSQL."""
-    return both_databases
-
-
 async def test_two_services_exchange_facts(platform, tmp_path):
     """200 pushes announced by one become 200 built by the other, each once, in order."""
     stamps = tmp_path / "stamps"

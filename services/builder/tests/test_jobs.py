@@ -21,6 +21,9 @@ from shared.git import Options, SourceRefused
 from shared.processes import run_child
 from shared.queries.builder import AskImageExists
 
+# What the engine does with a build; its rows are in test_handlers.py and test_postgresql.py, on both databases.
+pytestmark = pytest.mark.one_database
+
 BASE = "FROM scratch\nCOPY busybox /bin/busybox\n"
 RunLine = Callable[[str], str]
 

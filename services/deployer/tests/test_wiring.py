@@ -34,12 +34,6 @@ from shared.words import Phase, Trigger, Verdict
 ORG = {"organisation": "main", "service": "svc_1"}
 
 
-@pytest.fixture
-def database_url(both_databases: str) -> str:
-    """What runs on the bus here runs on both databases."""
-    return both_databases
-
-
 def stand_in(name: str, answers: Answers | None = None) -> Any:
     """A service's place on the bus: its rights, its outbox, what it hears, and what it answers when asked."""
 

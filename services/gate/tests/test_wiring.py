@@ -21,12 +21,6 @@ from shared.subscribers import Subscribers
 from shared.tables import NAMING, chassis_tables
 
 
-@pytest.fixture
-def database_url(both_databases: str) -> str:
-    """What runs on the bus here runs on both databases."""
-    return both_databases
-
-
 @asynccontextmanager
 async def asker(host: Any) -> Any:
     """Stands where the deployer stands: its rights, its outbox, and what it hears."""

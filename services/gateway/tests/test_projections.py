@@ -112,6 +112,7 @@ async def test_told_again_they_make_the_same_rows(read: Database) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.one_database
 async def test_the_same_rows_on_postgresql(read: Database, postgres: Any) -> None:
     from shared.clock import Clock
     from shared.database import open_engines
@@ -279,6 +280,7 @@ async def test_a_runtime_that_does_not_answer_shows_on_its_services(read: Databa
     assert (await one(read, read_model.services, id="svc_shop")).state == "unreachable"
 
 
+@pytest.mark.one_database
 async def test_a_long_stream_is_folded(read: Database) -> None:
     """100 runs of one service in batches of 1,000: every row is written once a batch, whatever many facts moved it."""
     story = journeys.registered()

@@ -95,6 +95,7 @@ def place(operation: Any) -> tuple[int, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.one_database
 async def test_no_answer_is_a_defect_or_outside_its_schema(lively: Gateway) -> None:
     import schemathesis
     from schemathesis.checks import CHECKS, load_all_checks

@@ -38,6 +38,7 @@ def everything_kept(folder: Path) -> bytes:
     return kept
 
 
+@pytest.mark.one_database
 @pytest.mark.usefixtures("gitleaks", "semgrep", "trivy")
 async def test_a_push_is_scanned_and_its_secret_kept_nowhere(
     scanning: Any, repository: Any, props: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -97,6 +98,7 @@ def image(docker_engine: Any, props: Any, tmp_path: Path) -> Any:
     docker_engine.remove_image(found)
 
 
+@pytest.mark.one_database
 @pytest.mark.usefixtures("gitleaks", "semgrep", "trivy")
 async def test_a_built_image_is_scanned_with_the_sample_for_samples_alone(
     scanning: Any, image: str, repository: Any, docker_engine: Any

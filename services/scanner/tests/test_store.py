@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from scanner import tables
 from scanner.domain.evidence import AreaScan, failed
 from shared.facts.gateway import ServiceDeleted
@@ -12,11 +11,6 @@ from shared.facts.scanner import ScanFailed, ScanFinished
 from shared.words import Area, ScanState
 
 from services.scanner.tests.serving import SHOP, Slow, done, finding, push
-
-
-@pytest.fixture
-def database_url(both_databases: str) -> str:
-    return both_databases
 
 
 async def test_findings_have_a_life(scanning: Any) -> None:

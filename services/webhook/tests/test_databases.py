@@ -6,7 +6,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from shared.facts import builder
 from shared.facts.gateway import ServiceDeleted
@@ -21,11 +20,6 @@ from shared import migrate
 
 from .conftest import FIRST, SECOND, SHOP, THIRD, Props, Wired, payload
 from .test_subscribers import MAIN, Road, ended, turn
-
-
-@pytest.fixture
-def database_url(both_databases: str) -> str:
-    return both_databases
 
 
 async def test_pushes_repeats_refusals_and_the_ledger(props: Props) -> None:

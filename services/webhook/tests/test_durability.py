@@ -22,6 +22,8 @@ from shared.testing.parts import Parts
 
 from .conftest import Wired, payload, sign
 
+pytestmark = pytest.mark.one_database
+
 PROGRAM = Path(__file__).with_name("serve_here.py")
 CALLS = "fsync,fdatasync,read,recvfrom,recvmsg,write,writev,sendto,sendmsg"
 

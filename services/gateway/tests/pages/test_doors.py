@@ -28,6 +28,9 @@ from shared.facts.gateway import ServiceRegistered
 from shared.runtime import serve_http
 from shared.testing.nats import free_port
 
+# What pages say of the rows; how these are found on both databases is in test_api.py and test_projections.py.
+pytestmark = pytest.mark.one_database
+
 ORG = "main"
 
 

@@ -35,29 +35,57 @@ def nats(tmp_path: Path, parts: Parts) -> Iterator[NatsServer]:
     server.stop()
 
 
+ONE = "one_database"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whatever opens a database runs on SQLite and on PostgreSQL, but for what is marked to be about something else."""
+    if "database_url" in metafunc.fixturenames and "both_databases" not in metafunc.fixturenames:
+        kinds = ["sqlite"] if metafunc.definition.get_closest_marker(ONE) else ["sqlite", "postgresql"]
+        metafunc.parametrize("database_url", kinds, indirect=True)
+
+
 @pytest.fixture
-def database_url() -> str:
-    """Where the platform's databases are: empty for SQLite files. A suite that runs on both overrides it by `both_databases`."""
-    return ""
+def database_url(request: pytest.FixtureRequest, databases: Mapping[str, tuple[str, str] | None]) -> Iterator[str]:
+    """An address with {database} in it: empty for SQLite files, else of a real PostgreSQL with a database per service."""
+    yield from _databases(request, databases)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def both_databases(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An address with {database} in it, once for SQLite (empty) and once for a real PostgreSQL with a database per service."""
+def both_databases(request: pytest.FixtureRequest, databases: Mapping[str, tuple[str, str] | None]) -> Iterator[str]:
+    """The same under another name, for what has an address of its own besides."""
+    yield from _databases(request, databases)
+
+
+def _databases(request: pytest.FixtureRequest, names: Mapping[str, tuple[str, str] | None]) -> Iterator[str]:
     if request.param == "sqlite":
         yield ""
         return
     from shared import ids
-    from shared.bus import SERVICES
 
     postgres = request.getfixturevalue("postgres")
     mark = ids.uuid7()[-8:]
-    names = [f"{mark}_{name.replace('-', '_')}" for name in (*SERVICES, "read_model")]
-    for name in names:
-        postgres.make(name)
+    for name, made_by in names.items():
+        postgres.make(f"{mark}_{name}", postgres.migrated(*made_by) if made_by else "")
     yield postgres.url.format(database=mark + "_{database}")
     for name in names:
-        postgres.drop(name)
+        postgres.drop(f"{mark}_{name}")
+
+
+@pytest.fixture
+def databases(request: pytest.FixtureRequest) -> Mapping[str, tuple[str, str] | None]:
+    """The databases that a test may open, each with the package and folder of its migrations (None: empty).
+
+    In a service's own tests its own, in those of the chassis empty ones, elsewhere all.
+    """
+    from shared.bus import SERVICES
+
+    folder, *below = request.path.relative_to(request.config.rootpath).parts
+    own = [name for name in SERVICES if folder != "services" or name == below[0]]
+    found = {name.replace("-", "_"): (name.replace("-", "_"), "migrations") for name in own}
+    if "gateway" in found:
+        found["read_model"] = ("gateway", "migrations_read_model")
+    return dict.fromkeys(found) if folder == "shared" else dict(found)
 
 
 @pytest.fixture
@@ -79,8 +107,8 @@ def platform(nats: NatsServer, database_url: str) -> Callable[..., AbstractAsync
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Any]]:
-    """A migrated SQLite database of a package: `async with database(tables.metadata, "builder") as db`."""
+def database(tmp_path: Path, database_url: str) -> Callable[..., AbstractAsyncContextManager[Any]]:
+    """A migrated database of a package: `async with database(tables.metadata, "builder") as db`."""
     from shared import migrate
     from shared.clock import Clock
     from shared.database import open_engines
@@ -88,8 +116,9 @@ def database(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Any]]:
     @asynccontextmanager
     async def make(metadata: Any, package: str, migrations: str = "migrations", clock: Clock | None = None) -> AsyncIterator[Any]:
         name = package.replace("_", "-")
+        url = database_url.replace("{database}", migrations.removeprefix("migrations").strip("_") or package)
         async with open_engines(
-            name, metadata, path=tmp_path / f"{name}-{migrations}.db", url="", clock=clock or Clock()
+            name, metadata, path=tmp_path / f"{name}-{migrations}.db", url=url, clock=clock or Clock()
         ) as opened:
             await migrate.migrate(opened, migrate.folder(package, migrations))
             yield opened

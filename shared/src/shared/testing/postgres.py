@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import glob
 import os
@@ -10,9 +11,12 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from shared.memory import family
 
@@ -38,13 +42,20 @@ class Postgres:
     port: int
     run: tuple[str, ...] = ()
     server: subprocess.Popen[bytes] | None = None
-    options: tuple[str, ...] = field(default=("listen_addresses=127.0.0.1", "max_connections=200"))
+    # Without fsync a commit still outlives the kill of any process, only not that of the machine, which no test kills.
+    options: tuple[str, ...] = field(
+        default=("listen_addresses=127.0.0.1", "max_connections=200", "fsync=off", "full_page_writes=off", "autovacuum=off")
+    )
+    templates: dict[str, str] = field(default_factory=dict)
+    _asking: _Asking | None = None
 
     @classmethod
     def create(cls) -> Postgres:
         """Makes the cluster and starts it. Raises PostgresMissing. `remove()` takes all of it away."""
         found = programs()
+        _sweep()
         folder = Path(tempfile.mkdtemp(prefix="kiops-postgres-", dir="/tmp"))
+        (folder / "owner").write_text(str(os.getpid()))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -109,18 +120,47 @@ class Postgres:
     def remove(self) -> None:
         """Stops the server and removes its folder."""
         try:
+            if self._asking:
+                self._asking.close()
             self.stop()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def make(self, database: str) -> str:
-        """Makes an empty database and returns its address."""
-        self.execute(f'CREATE DATABASE "{database}"')
+    def make(self, database: str, template: str = "") -> str:
+        """Makes an empty database, or a copy of a template, and returns its address."""
+        self._quickly(f'CREATE DATABASE "{database}"' + (f' TEMPLATE "{template}"' if template else ""))
         return self.url.format(database=database)
 
     def drop(self, database: str) -> None:
         """Removes a database, whoever is connected."""
-        self.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+        self._quickly(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+    def migrated(self, package: str, migrations: str = "migrations") -> str:
+        """The name of a database at the newest migration of a package, to make copies of. Made once."""
+        name = f"template_{package}_{migrations}"
+        if name not in self.templates:
+            url = self.make(name)
+            self._run(_migrate(url, package, migrations))
+            self.templates[name] = url
+        return name
+
+    def _quickly(self, statement: str) -> None:
+        # A connection that is kept: a psql for each would take longer than the statement.
+        self._run(self._tell(statement))
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        if self._asking is None:
+            self._asking = _Asking()
+        self._asking.run(work)
+
+    async def _tell(self, statement: str) -> None:
+        import asyncpg
+
+        asking = self._asking
+        assert asking
+        if asking.connection is None or asking.connection.is_closed():
+            asking.connection = await asyncpg.connect(host="127.0.0.1", port=self.port, user="kiops", database="postgres")
+        await asking.connection.execute(statement)
 
     def execute(self, statement: str, database: str = "postgres") -> str:
         """Runs a statement and returns its rows, a line each, columns divided by `|`. Raises RuntimeError."""
@@ -141,16 +181,60 @@ class Postgres:
         )  # fmt: skip
 
 
+def _sweep() -> None:
+    """Removes the folders of clusters whose test process was killed."""
+    for folder in Path("/tmp").glob("kiops-postgres-*"):
+        with contextlib.suppress(OSError, ValueError):
+            owner = int((folder / "owner").read_text())
+            if not os.path.exists(f"/proc/{owner}"):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Asking:
+    """A thread with an event loop and a connection to the server, for fixtures that are asked by tests with loops of their own."""
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="postgres", daemon=True)
+        self.thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.terminate()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+async def _migrate(url: str, package: str, migrations: str) -> None:
+    import sqlalchemy as sa
+
+    from shared import migrate
+    from shared.clock import Clock
+    from shared.database import open_engines
+
+    async with open_engines("template", sa.MetaData(), path=Path("none"), url=url, clock=Clock()) as database:
+        await migrate.migrate(database, migrate.folder(package, migrations))
+
+
 def _as_another(folder: Path) -> tuple[str, ...]:
-    """The words before a command of PostgreSQL, which does not run as root; the folder is given to its user."""
+    """The words before a command of PostgreSQL, which does not run as root; the folder is given to its user.
+
+    The server is told to end when the test process does, also when that is killed.
+    """
+    dies_with_us = ("setpriv", "--pdeathsig", "INT")
     if os.geteuid() != 0:
-        return ()
+        return (*dies_with_us, "--")
     import pwd
 
     user = next(u for u in ("postgres", "nobody") if any(entry.pw_name == u for entry in pwd.getpwall()))
     entry = pwd.getpwnam(user)
     os.chown(folder, entry.pw_uid, entry.pw_gid)
-    run: tuple[str, ...] = ("setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", "--")
+    run: tuple[str, ...] = (*dies_with_us, f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", "--")
     if not os.stat("/dev/null").st_mode & 0o002:  # seen on some machines: initdb's own shell needs it
         run = ("unshare", "--mount", "sh", "-c", 'mknod -m 666 "$0"/null c 1 3 2>/dev/null; '
                'mount --bind "$0"/null /dev/null; exec "$@"', str(folder), *run)  # fmt: skip
