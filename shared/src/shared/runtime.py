@@ -39,6 +39,7 @@ from shared.subscribers import Answers, Subscribers
 from shared.working import Jobs
 
 STUCK_SECONDS = 60
+DATABASE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,21 @@ class Host:
         async with open_engines(
             name, metadata, path=self.data / f"{name}.db", url=url, clock=self.clock, synchronous=synchronous
         ) as database:
-            await migrate.migrate(database, migrate.folder(package, migrations))
+            await self._bring_up(database, migrate.folder(package, migrations))
             yield database
+
+    async def _bring_up(self, database: Database, migrations: Path) -> None:
+        """To its newest migration. A PostgreSQL that is away for a moment, as after a crash, is waited for."""
+        end = self.clock.monotonic() + DATABASE_SECONDS
+        while True:
+            try:
+                await migrate.migrate(database, migrations)
+                return
+            except Unavailable as error:
+                if error.code != "database.away" or not database.is_postgresql or self.clock.monotonic() > end:
+                    raise
+                logging.get(self.name).warning("waiting for the database", error=str(error))
+            await asyncio.sleep(0.5)
 
 
 Wire = Callable[[Host], AbstractAsyncContextManager[Service]]
