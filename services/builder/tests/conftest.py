@@ -190,7 +190,7 @@ class Road:
     def names(self, run: str) -> list[str]:
         return [fact.name for fact, _ in self.heard if getattr(fact, "run", "") == run]
 
-    async def until(self, run: str, *names: str, seconds: float = 20) -> Any:
+    async def until(self, run: str, *names: str, seconds: float = 60) -> Any:
         """Wait for a fact about the run; returns it."""
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
@@ -200,7 +200,7 @@ class Road:
             await asyncio.sleep(0.005)
         raise AssertionError(f"none of {names} for {run}; heard {self.names(run)}")
 
-    async def over(self, run: str, seconds: float = 20) -> Any:
+    async def over(self, run: str, seconds: float = 60) -> Any:
         """Wait until the run's build is over."""
         return await self.until(run, "build.succeeded", "build.failed", "build.cancelled", seconds=seconds)
 
@@ -266,7 +266,7 @@ def recorder(heard: list[tuple[Message, Envelope]]) -> Callable[[Host], Abstract
     return wired
 
 
-async def wait_until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 5) -> bool:
+async def wait_until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 20) -> bool:
     """Whether a condition comes to hold in time."""
     end = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < end:

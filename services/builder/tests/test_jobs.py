@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,12 +117,37 @@ async def test_a_queued_build_says_what_it_waits_for_and_can_be_superseded(
 
 
 async def test_a_build_past_its_deadline_ends(road: Any, sleeper: Any, repository: Any, busybox: Path) -> None:
+    """Wherever it is by then: on a busy machine the deadline may come before the step began."""
     commit = repository.commit("Sleep", Dockerfile=BASE + sleeper.line, busybox=busybox)
-    async with road(settings={"build_deadline_seconds": 5}) as r:
+    async with road(settings={"build_deadline_seconds": 2}) as r:
         failed = await r.over(await r.push(commit))
-        assert (failed.code, failed.stage) == ("build.deadline", "build")
-        assert any("[2/2] RUN" in line for line in await r.log(failed))
+        assert failed.code == "build.deadline" and "2 s" in failed.reason
+        assert any("build.deadline" in line for line in await r.log(failed))
         await sleeper.gone()
+
+
+async def test_a_clone_past_its_deadline_ends_with_its_process(road: Any, repository: Any) -> None:
+    commit = repository.commit("Begin", Dockerfile=BASE)
+    mark = f"3{secrets.randbelow(10**8):08}"
+    begun = asyncio.Event()
+
+    async def stuck(argv: list[str], **options: Any) -> Any:
+        begun.set()
+        return await run_child(["/bin/sleep", mark], **options)
+
+    git = Git(Options(roots=[repository.bare.parent], child=stuck))
+    async with road(git=git, settings={"build_deadline_seconds": 2}) as r:
+        failed = await r.over(await r.push(commit))
+        assert begun.is_set() and (failed.code, failed.stage) == ("build.deadline", "clone")
+    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if mark.encode() in _read(path)]
+    assert not left
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 async def test_an_engine_that_is_away_is_tried_again_and_then_named(road: Any, repository: Any, tmp_path: Path) -> None:
@@ -219,32 +244,25 @@ async def test_a_secret_is_in_no_log_and_no_fact(
         assert secret not in everything and encoded[4:-4] not in everything
 
 
-async def test_a_push_starts_its_first_process_at_once(road: Any, repository: Any) -> None:
-    """From handing the push to the outbox to git's first process: p50 at most 60 ms.
+async def test_the_first_process_waits_for_nobody(road: Any, repository: Any, tmp_path: Path) -> None:
+    """Git begins before the engine has said what it can do, and before a credential is there: here neither ever comes.
 
-    The builds end after that process, so that what is measured is not what the machine does with the builds before. Others may
-    use the machine too: of six rounds the best counts.
+    How soon that is after the push is measured by benchmarks/push_to_process.py.
     """
     commit = repository.commit("Begin", Dockerfile=BASE)
-    begun: list[float] = []
+    asked = asyncio.Event()
+    begun: list[str] = []
 
     async def first_process_only(argv: list[str], **options: Any) -> Any:
-        assert argv[1] == "init"
-        begun.append(time.monotonic())
+        begun.append(argv[1])
         await run_child(argv, **options)
-        raise SourceRefused("source.measured", "enough was seen", "Nothing to do.")
+        await asked.wait()  # the engine was asked meanwhile, and says nothing
+        raise SourceRefused("source.seen", "enough was seen", "Nothing to do.")
 
+    silent = await asyncio.start_unix_server(lambda reader, writer: asked.set(), tmp_path / "silent.sock")
     git = Git(Options(roots=[repository.bare.parent], child=first_process_only))
-    middles: list[float] = []
-    async with road(git=git) as r:
-        for number in range(1, 91):
-            pushed = time.monotonic()
-            failed = await r.over(await r.push(commit, number, service=f"svc_shop{number}"))
-            assert failed.code == "source.measured"
-            begun[-1] = (begun[-1] - pushed) * 1000
-            if number % 15 == 0:
-                middles.append(sorted(begun[-15:])[7])
-                if middles[-1] <= 60:
-                    break
-    print(f"push accepted to first process: p50 {min(middles):.0f} ms")
-    assert min(middles) <= 60
+    async with silent, road(git=git, settings={"engine_socket": tmp_path / "silent.sock"}) as r:
+        run = await r.push(commit, credential="crd_nobody_gives")
+        failed = await r.over(run)
+        assert (failed.code, failed.stage, begun) == ("source.seen", "clone", ["init"])
+        assert r.names(run) == ["build.started", "build.failed"]
