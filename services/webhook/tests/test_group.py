@@ -64,21 +64,46 @@ async def test_more_than_a_group_holds_are_served_all(database: Any) -> None:
         assert len(await names(opened)) == 50
 
 
+async def test_a_caller_who_leaves_takes_nobody_with_him(database: Any) -> None:
+    async with database(tables.metadata, "webhook") as opened:
+        group = GroupCommit(opened)
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(tx: Tx) -> str:
+            begun.set()
+            await go_on.wait()
+            return await put("left")(tx)
+
+        leaver = asyncio.ensure_future(group.do(slow))
+        await begun.wait()
+        others = [asyncio.ensure_future(group.do(put(f"s{n}"))) for n in range(3)]
+        leaver.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaver
+        go_on.set()
+        assert await asyncio.wait_for(asyncio.gather(*others), 20) == ["s0", "s1", "s2"]
+        assert await names(opened) == {"left", "s0", "s1", "s2"}
+
+
 async def test_nobody_waits_for_ever_when_the_writer_is_cancelled(database: Any) -> None:
     async with database(tables.metadata, "webhook") as opened:
         group = GroupCommit(opened)
-        begun, stop = asyncio.Event(), asyncio.Event()
+        begun = asyncio.Event()
 
         async def slow(tx: Tx) -> None:
             begun.set()
-            await stop.wait()
+            await asyncio.Event().wait()
 
-        leader = asyncio.ensure_future(group.do(slow))
+        waiting = [asyncio.ensure_future(group.do(slow))]
         await begun.wait()
-        leader.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await leader
-        assert await asyncio.wait_for(group.do(put("after")), 5) == "after"
+        waiting.append(asyncio.ensure_future(group.do(put("behind"))))
+        await asyncio.sleep(0)
+        writer = next(task for task in asyncio.all_tasks() if task.get_name() == "group commit")
+        writer.cancel()
+        told = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 20)
+        assert [getattr(result, "code", "") for result in told] == ["webhook.stopping"] * 2
+        assert await asyncio.wait_for(group.do(put("after")), 20) == "after"
+        assert await names(opened) == {"after"}
 
 
 async def test_what_cannot_be_stored_is_told_to_all_who_waited(database: Any) -> None:

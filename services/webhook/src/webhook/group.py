@@ -17,25 +17,28 @@ Work = Callable[[Tx], Awaitable[Any]]
 class GroupCommit:
     """`await group.do(work, key)` runs `work(tx)` and returns its result once it is on disk.
 
-    A caller that finds nobody writing writes at once, alone. While it waits for the disk others gather; the next of them
-    takes all that gathered. Within a group the works run in order of their key, so that two processes on one PostgreSQL
-    take row locks in the same order. A work that raises fails alone: the group is rolled back and each is done again by itself.
+    One task writes. While it waits for the disk others gather; then it takes all that gathered. Within a group the works run in
+    order of their key, so that two processes on one PostgreSQL take row locks in the same order. A work that raises fails alone:
+    the group is rolled back and each is done again by itself.
     """
 
     def __init__(self, database: Database, most: int = 64) -> None:
         self._database, self._most = database, most
-        self._lock = asyncio.Lock()
         self._waiting: list[tuple[str, Work, asyncio.Future[Any]]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def do(self, work: Callable[[Tx], Awaitable[T]], key: str = "") -> T:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, work, done))
-        while not done.done():
-            async with self._lock:
-                if not done.done():
-                    batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                    await self._commit(sorted(batch, key=lambda entry: entry[0]))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write(), name="group commit")
         return cast(T, await done)
+
+    async def _write(self) -> None:
+        """Commit what waits, group by group, until nothing does."""
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            await self._commit(sorted(batch, key=lambda entry: entry[0]))
 
     async def _commit(self, batch: list[tuple[str, Work, asyncio.Future[Any]]]) -> None:
         try:
@@ -51,13 +54,13 @@ class GroupCommit:
                 if not done.done():
                     done.set_result(result)
         except BaseException as error:
-            # Nobody may be left waiting when the one who wrote for all is cancelled.
-            for _, _, done in batch:
+            # Nobody may be left waiting, whatever ends the writer: those who gathered meanwhile neither.
+            stopped = not isinstance(error, Exception)
+            for _, _, done in [*batch, *(self._waiting if stopped else ())]:
                 if not done.done():
-                    done.set_exception(
-                        error if isinstance(error, Exception) else Unavailable("webhook.stopping", "the service stops")
-                    )
-            if not isinstance(error, Exception):
+                    done.set_exception(Unavailable("webhook.stopping", "the service stops") if stopped else error)
+            if stopped:
+                self._waiting.clear()
                 raise
 
     async def _together(self, batch: list[tuple[str, Work, asyncio.Future[Any]]]) -> list[Any]:
@@ -73,6 +76,8 @@ class GroupCommit:
             async with self._database.write() as tx:
                 result = await work(tx)
         except Exception as error:
-            done.set_exception(error)
+            if not done.done():
+                done.set_exception(error)
         else:
-            done.set_result(result)
+            if not done.done():
+                done.set_result(result)

@@ -123,20 +123,24 @@ async def put_endpoint(tx: Tx, values: Mapping[str, Any]) -> None:
     await tx.execute(endpoints.insert(), dict(values))
 
 
+# Statements of every delivery are built once: building one costs several times what running it does.
+_ENDPOINT = (
+    _SERVICE.add_columns(
+        endpoints.c.id.label("endpoint_id"),
+        endpoints.c.label,
+        endpoints.c.provider,
+        endpoints.c.sealed_secret,
+        endpoints.c.state,
+        endpoints.c.last_accepted_at_ms,
+    )
+    .join(endpoints, endpoints.c.service_id == services.c.id)
+    .where(endpoints.c.id == sa.bindparam("wanted"), services.c.deleted_at_ms.is_(None))
+)
+
+
 async def endpoint(tx: Tx, endpoint_id: str) -> Endpoint | None:
     """By its id alone: a Git host knows no organisation."""
-    row = await tx.one(
-        _SERVICE.add_columns(
-            endpoints.c.id.label("endpoint_id"),
-            endpoints.c.label,
-            endpoints.c.provider,
-            endpoints.c.sealed_secret,
-            endpoints.c.state,
-            endpoints.c.last_accepted_at_ms,
-        )
-        .join(endpoints, endpoints.c.service_id == services.c.id)
-        .where(endpoints.c.id == endpoint_id, services.c.deleted_at_ms.is_(None))
-    )
+    row = await tx.one(_ENDPOINT, {"wanted": endpoint_id})
     if row is None:
         return None
     found = row._mapping
@@ -222,29 +226,41 @@ async def hold_service(tx: Tx, service_id: str) -> None:
     waits for the other's delivery of the same key, which waits for the row.
     """
     if tx.database.is_postgresql:
-        await tx.execute(sa.select(services.c.id).where(services.c.id == service_id).with_for_update())
+        await tx.execute(_HOLD, {"wanted": service_id})
 
 
-async def next_number(tx: Tx, service_id: str) -> int:
-    """The service's next run number. The update holds its row, so that two deliveries never get the same one."""
-    number = await tx.scalar(
-        services.update()
-        .where(services.c.id == service_id)
-        .values(last_number=services.c.last_number + 1)
-        .returning(services.c.last_number)
-    )
-    return int(number)
+_HOLD = sa.select(services.c.id).where(services.c.id == sa.bindparam("wanted")).with_for_update()
+_NEXT_NUMBER = (
+    services.update()
+    .where(services.c.id == sa.bindparam("wanted"), services.c.deleted_at_ms.is_(None))
+    .values(last_number=services.c.last_number + 1)
+    .returning(services.c.last_number)
+)
+_PUT_RUN = runs.insert()
+
+
+async def next_number(tx: Tx, service_id: str) -> int | None:
+    """The service's next run number; None when it left the catalogue. The update holds its row, so that two deliveries never
+    get the same one."""
+    number = await tx.scalar(_NEXT_NUMBER, {"wanted": service_id})
+    return int(number) if number is not None else None
 
 
 async def put_run(tx: Tx, values: Mapping[str, Any]) -> None:
-    await tx.execute(runs.insert(), dict(values))
+    await tx.execute(_PUT_RUN, dict(values))
+
+
+_SIBLINGS = (
+    sa.select(runs.c.id, runs.c.number, runs.c.began_by, runs.c.before_id, runs.c.commit_id, runs.c.ended_at_ms, runs.c.switching)
+    .where(runs.c.service_id == sa.bindparam("wanted"), runs.c.ref == sa.bindparam("wanted_ref"))
+    .order_by(runs.c.number.desc())
+    .limit(200)
+)
 
 
 async def siblings(tx: Tx, service_id: str, ref: str) -> list[Sibling]:
     """Runs of the same service and ref, newest first: all that are open, and the newest."""
-    rows = await tx.all(
-        sa.select(runs).where(runs.c.service_id == service_id, runs.c.ref == ref).order_by(runs.c.number.desc()).limit(200)
-    )
+    rows = await tx.all(_SIBLINGS, {"wanted": service_id, "wanted_ref": ref})
     return [
         Sibling(
             id=row.id,
@@ -268,12 +284,23 @@ class StoredRun:
     run: Run
 
 
+_LOAD_RUN = (
+    sa.select(
+        runs.c.id, runs.c.number, runs.c.service_id, runs.c.plan, runs.c.environments, runs.c.born_at_ms, runs.c.state,
+        runs.c.switching, runs.c.heard_at_ms,
+    )
+    .where(runs.c.id == sa.bindparam("wanted"), runs.c.organisation_id == sa.bindparam("wanted_organisation"))
+    .with_for_update()
+)  # fmt: skip
+_LOAD_STEPS = sa.select(steps).where(steps.c.run_id == sa.bindparam("wanted"))
+
+
 async def load_run(tx: Tx, organisation: str, run_id: str) -> StoredRun | None:
     """A run to be changed in this transaction; its row is held until then."""
-    row = await tx.one(sa.select(runs).where(runs.c.id == run_id, runs.c.organisation_id == organisation).with_for_update())
+    row = await tx.one(_LOAD_RUN, {"wanted": run_id, "wanted_organisation": organisation})
     if row is None:
         return None
-    heard = await tx.all(sa.select(steps).where(steps.c.run_id == run_id))
+    heard = await tx.all(_LOAD_STEPS, {"wanted": run_id})
     run = Run(
         id=row.id,
         number=row.number,
@@ -286,6 +313,15 @@ async def load_run(tx: Tx, organisation: str, run_id: str) -> StoredRun | None:
         parts=parts_from(part._mapping for part in heard),
     )
     return StoredRun(row.service_id, run)
+
+
+def _saving(*names: str) -> sa.Update:
+    kept = {name: sa.bindparam(name, type_=runs.c[name].type) for name in names}
+    return runs.update().where(runs.c.id == sa.bindparam("wanted")).values(**kept)
+
+
+_SAVE_RUN = _saving("state", "switching", "heard_at_ms")
+_END_RUN = _saving("state", "switching", "heard_at_ms", "ended_at_ms", "outcome_step", "outcome_code", "outcome_reason")
 
 
 async def save_run(tx: Tx, organisation: str, run: Run, *, now_ms: int, outcome: Outcome | None = None) -> None:
@@ -304,7 +340,7 @@ async def save_run(tx: Tx, organisation: str, run: Run, *, now_ms: int, outcome:
             "outcome_code": outcome.code,
             "outcome_reason": outcome.reason[:2000],
         }
-    await tx.execute(runs.update().where(runs.c.id == run.id).values(**values))
+    await tx.execute(_END_RUN if outcome else _SAVE_RUN, {"wanted": run.id, **values})
 
 
 async def _save_parts(tx: Tx, organisation: str, run: Run) -> None:

@@ -15,6 +15,7 @@ from webhook.group import GroupCommit
 from webhook.handlers import Catalogue, Deliveries, Handlers, Runs, Sources
 from webhook.handlers.sources import ReadsRefs
 from webhook.jobs import tasks
+from webhook.known import Known
 from webhook.routes import routes
 from webhook.sealed import Secrets
 from webhook.settings import WebhookSettings
@@ -32,10 +33,10 @@ async def wire(host: Host, settings: WebhookSettings | None = None, *, git: Read
             query = LeaseCredential(organisation=organisation, service=service, credential=credential, asker=host.name)
             return str((await host.bus.ask(query)).sealed)
 
-        runs = Runs(database, host.clock, settings)
+        runs, known = Runs(database, host.clock, settings), Known(database)
         handlers = Handlers(
-            catalogue=Catalogue(host.clock, keys, runs),
-            deliveries=Deliveries(database, host.clock, keys, runs, GroupCommit(database), settings),
+            catalogue=Catalogue(host.clock, keys, runs, known),
+            deliveries=Deliveries(database, host.clock, keys, runs, known, GroupCommit(database), settings),
             runs=runs,
             sources=Sources(
                 database,

@@ -15,6 +15,7 @@ from webhook import store
 from webhook.domain.rules import Rule, wrong_pattern
 from webhook.errors import RunRefused
 from webhook.handlers.runs import Runs
+from webhook.known import Known
 from webhook.sealed import Secrets
 
 SECRET_BYTES = 32
@@ -38,12 +39,13 @@ class ServiceEntry:
 class Catalogue:
     """Registered services."""
 
-    def __init__(self, clock: Clock, keys: Secrets, runs: Runs) -> None:
-        self._clock, self._keys, self._runs = clock, keys, runs
+    def __init__(self, clock: Clock, keys: Secrets, runs: Runs, known: Known) -> None:
+        self._clock, self._keys, self._runs, self._known = clock, keys, runs, known
 
     async def keep_service(self, tx: Tx, entry: ServiceEntry) -> None:
         """A service was registered or changed. A new one gets its endpoint and the rule "the service's branch"; a rule
         that names just this branch follows when it changes."""
+        self._known.forget(tx)
         known = await store.service(tx, entry.organisation, entry.id)
         await store.put_service(
             tx,
@@ -93,6 +95,7 @@ class Catalogue:
         )
 
     async def _keep_rule(self, tx: Tx, entry: ServiceEntry | store.Service, rule: Rule) -> None:
+        self._known.forget(tx)
         await store.put_rule(tx, entry.organisation, entry.id, rule)
         await tx.put(
             RuleChanged(
@@ -107,6 +110,7 @@ class Catalogue:
 
     async def delete_service(self, tx: Tx, organisation: str, service_id: str, by: str) -> None:
         """The service left the catalogue: its endpoints answer 404, its open runs are cancelled."""
+        self._known.forget(tx)
         await self._runs.cancel_all(tx, organisation, service_id, by)
         await store.delete_service(tx, organisation, service_id, self._clock.now_ms())
 

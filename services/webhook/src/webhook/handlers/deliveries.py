@@ -16,9 +16,10 @@ from shared.words import EndpointState, Trigger
 
 from shared import ids
 from webhook import store
-from webhook.errors import Refused, SignatureMissing, SignatureWrong, endpoint_unknown
+from webhook.errors import Refused, RunRefused, SignatureMissing, SignatureWrong, endpoint_unknown
 from webhook.group import GroupCommit
 from webhook.handlers.runs import Birth, Runs
+from webhook.known import Known
 from webhook.providers import PROVIDERS
 from webhook.providers.push import Ignored, Provider, Push
 from webhook.sealed import Secrets
@@ -47,16 +48,25 @@ class Deliveries:
     """What comes in from Git hosts."""
 
     def __init__(
-        self, database: Database, clock: Clock, keys: Secrets, runs: Runs, group: GroupCommit, settings: WebhookSettings
+        self,
+        database: Database,
+        clock: Clock,
+        keys: Secrets,
+        runs: Runs,
+        known: Known,
+        group: GroupCommit,
+        settings: WebhookSettings,
     ) -> None:
-        self._database, self._clock, self._keys = database, clock, keys
+        self._database, self._clock, self._keys, self._known = database, clock, keys, known
         self._runs, self._group, self._settings = runs, group, settings
 
     async def endpoint(self, provider: str, endpoint_id: str) -> store.Endpoint:
         """The endpoint at this address. Raises Refused (404)."""
-        async with self._database.read() as tx:
-            found = await store.endpoint(tx, endpoint_id)
-        if found is None or found.provider != provider or provider not in PROVIDERS:
+        # PostgreSQL takes no text with U+0000; no id has characters of that kind.
+        if provider not in PROVIDERS or not endpoint_id.isascii() or not endpoint_id.isprintable():
+            raise endpoint_unknown()
+        found = await self._known.endpoint(endpoint_id)
+        if found is None or found.provider != provider:
             raise endpoint_unknown()
         return found
 
@@ -126,7 +136,11 @@ class Deliveries:
                 )
             )
             return Receipt(delivery, code, text)
-        born = await self._runs.bear(tx, endpoint.service, self._birth(endpoint, delivery, what, matched), run)
+        try:
+            born = await self._runs.bear(tx, endpoint.service, self._birth(endpoint, delivery, what, matched), run)
+        except RunRefused as error:
+            # The service was deleted while this delivery waited for its turn.
+            raise endpoint_unknown() from error
         return Receipt(delivery, code, f"run #{born.number}: {text}", born.id, born.number)
 
     def _birth(self, endpoint: store.Endpoint, delivery: str, push: Push, matched: str) -> Birth:
@@ -203,6 +217,7 @@ class Deliveries:
         active = EndpointState.ACTIVE.value
         if endpoint.state == active and now - endpoint.last_accepted_at_ms < MARK_AGAIN_MS:
             return
+        self._known.forget(tx)
         await store.mark_endpoint(tx, endpoint.id, state=active, now_ms=now)
         if endpoint.state != active:
             await self._announce(tx, endpoint, EndpointState.ACTIVE)
@@ -228,6 +243,7 @@ class Deliveries:
             for endpoint_id in await store.quiet_endpoints(tx, now - ACTIVE_DAYS * DAY_MS):
                 endpoint = await store.endpoint(tx, endpoint_id)
                 if endpoint is not None:
+                    self._known.forget(tx)
                     await store.mark_endpoint(tx, endpoint.id, state=EndpointState.READY.value, now_ms=endpoint.last_accepted_at_ms)
                     await self._announce(tx, endpoint, EndpointState.READY)
         return dropped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from shared.clock import Clock
 from shared.database import Database, Tx
@@ -97,9 +98,14 @@ class Runs:
 
     # -- birth -------------------------------------------------------------------------------------------------------
     async def bear(self, tx: Tx, service: store.Service, birth: Birth, run_id: str | None = None) -> Born:
-        """Make a run with the service's next number, announce it, and supersede what it makes needless."""
+        """Make a run with the service's next number, announce it, and supersede what it makes needless.
+
+        Raises RunRefused when the service has left the catalogue meanwhile.
+        """
         run = run_id or ids.new("run")
         number = await store.next_number(tx, service.id)
+        if number is None:
+            raise RunRefused("service.unknown", "there is no such service", "It may have been deleted.")
         plan = plan_of_release() if birth.release else plan_with_source(birth.environments)
         now = self._clock.now_ms()
         newer: store.Sibling | None = None
@@ -344,25 +350,29 @@ class Runs:
             rows = await store.open_runs(tx)
         touched = 0
         for row in rows:
-            late = now - row.born_at_ms > self._deadline_ms
-            if late or now - max(row.heard_at_ms, row.born_at_ms) > shortest:
+            late = self._clock.age_ms(row.born_at_ms) > self._deadline_ms
+            if late or self._quiet_ms(row) > shortest:
                 async with self._database.write() as tx:
                     touched += await self._reap_one(tx, row.organisation_id, row.id, now)
         return touched
+
+    def _quiet_ms(self, run: Any) -> int:
+        """How long nothing was heard of a run, or of its row."""
+        return self._clock.age_ms(max(run.heard_at_ms, run.born_at_ms))
 
     async def _reap_one(self, tx: Tx, organisation: str, run_id: str, now: int) -> int:
         stored = await store.load_run(tx, organisation, run_id)
         if stored is None or stored.run.over:
             return 0
         run = stored.run
-        if now - run.born_at_ms > self._deadline_ms:
+        if self._clock.age_ms(run.born_at_ms) > self._deadline_ms:
             hours = self._deadline_ms / 3_600_000
             waits = sorted({step.value for (step, _), part in run.parts.items() if not part.ended})
             step = next((step for step in run.plan if step.value in waits), None)
             outcome = Outcome(RunState.FAILED, step, "run.deadline", f"not over after {hours:g} h; still open: {', '.join(waits)}")
             await self._finish(tx, organisation, stored, outcome)
             return 1
-        if not run.fail_silent(self._patience, now_ms=now):
+        if not run.fail_silent(self._patience, quiet_ms=self._quiet_ms(run)):
             return 0
         outcome_now = run.outcome()
         if outcome_now:
