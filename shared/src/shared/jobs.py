@@ -78,20 +78,10 @@ class Job:
         point("job.finished")
 
     async def _fence(self, tx: Tx, outcome: str | None = None) -> None:
-        table = self._jobs.table
-        values: dict[str, Any] = {"holder": self._jobs.instance}
+        given: dict[str, Any] = {"attempt_of": self.id, "attempt": self.token, "held_by": self._jobs.instance}
         if outcome is not None:
-            values |= {"state": "ended", "outcome": outcome, "ended_at_ms": self._jobs.database.clock.now_ms()}
-        changed = await tx.execute(
-            table.update()
-            .where(
-                table.c.id == self.id,
-                table.c.token == self.token,
-                table.c.holder == self._jobs.instance,
-                table.c.state == "running",
-            )
-            .values(**values)
-        )
+            given |= {"came_to": outcome, "over_at_ms": self._jobs.database.clock.now_ms()}
+        changed = await tx.execute(self._jobs.fence(ending=outcome is not None), given)
         if changed.rowcount != 1:
             self.lost = True
             raise LeaseLost(self.id)

@@ -147,6 +147,27 @@ class Jobs:
         kept = self._statements[worker.kind, room] = query.order_by(table.c.number).limit(1)
         return kept
 
+    def fence(self, *, ending: bool) -> sa.Update:
+        """What changes a row only while its attempt holds it. Built once, for it is the most frequent of a job's statements."""
+        kept = self._statements.get(("fence", ending))
+        if kept is None:
+            table, holder = self.table, sa.bindparam("held_by")
+            values: dict[str, Any] = {"holder": holder}
+            if ending:
+                over = sa.bindparam("over_at_ms", type_=sa.BigInteger)
+                values |= {"state": "ended", "outcome": sa.bindparam("came_to"), "ended_at_ms": over}
+            kept = self._statements["fence", ending] = (
+                table.update()
+                .where(
+                    table.c.id == sa.bindparam("attempt_of"),
+                    table.c.token == sa.bindparam("attempt"),
+                    table.c.holder == holder,
+                    table.c.state == "running",
+                )
+                .values(**values)
+            )
+        return kept
+
     async def _claim(self, worker: Worker, room: bool) -> Job | None:
         table = self.table
         async with self.database.write() as tx:
