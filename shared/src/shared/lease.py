@@ -1,6 +1,6 @@
 """One active instance of a role: on SQLite the file lock on the data folder decides, on PostgreSQL a lease row with a token.
 
-A lease lasts `LEASE_MS` on the database's clock and is renewed while it is held. The token grows when the lease changes hands, and
+A lease lasts `seconds` on the database's clock and is renewed while it is held. The token grows when the lease changes hands, and
 is checked in the transaction that writes what the role is for, so that an instance which lost its lease writes nothing.
 """
 
@@ -17,8 +17,7 @@ from shared import logging
 from shared.database import Database, Tx
 from shared.errors import KiopsError, Unavailable
 
-LEASE_MS = 6_000
-RENEW_SECONDS = 1.5
+LEASE_SECONDS = 6.0
 LOOK_SECONDS = 1.0
 """How often an instance that waits looks whether the lease is free."""
 
@@ -29,8 +28,9 @@ class Lease:
     `standby` is true while another instance has it and this one waits.
     """
 
-    def __init__(self, database: Database, name: str, holder: str) -> None:
+    def __init__(self, database: Database, name: str, holder: str, seconds: float = LEASE_SECONDS) -> None:
         self.database, self.name, self.holder = database, name, holder
+        self.lease_ms, self.renew_seconds = int(seconds * 1000), seconds / 4
         self.token = 0
         self.standby = False
         self._renewed = -1e9
@@ -73,11 +73,11 @@ class Lease:
 
     async def _keep(self, scope: asyncio.Timeout) -> None:
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(self.renew_seconds)
             try:
                 kept = await self._take()
             except KiopsError:
-                kept = self.database.clock.monotonic() - self._renewed < LEASE_MS / 1000
+                kept = self.database.clock.monotonic() - self._renewed < self.lease_ms / 1000
             if not kept:
                 self.token = 0
                 scope.reschedule(asyncio.get_running_loop().time())
@@ -85,7 +85,7 @@ class Lease:
 
     async def _take(self) -> bool:
         now = self.database.clock.monotonic()
-        if self.token and now - self._renewed < RENEW_SECONDS / 2:
+        if self.token and now - self._renewed < self.renew_seconds / 2:
             return True
         table = self.database.metadata.tables["lease"]
         async with self.database.write() as tx:
@@ -101,13 +101,13 @@ class Lease:
 
     def _taking(self, table: sa.Table, clock: int) -> sa.Executable:
         # An end further ahead than a lease lasts was written before the clock was set back: it counts as over.
-        free = (table.c.until_ms < clock) | (table.c.until_ms > clock + LEASE_MS)
+        free = (table.c.until_ms < clock) | (table.c.until_ms > clock + self.lease_ms)
         return (
             table.update()
             .where(table.c.name == self.name, (table.c.holder == self.holder) | free)
             .values(
                 holder=self.holder,
-                until_ms=clock + LEASE_MS,
+                until_ms=clock + self.lease_ms,
                 token=sa.case((table.c.holder == self.holder, table.c.token), else_=table.c.token + 1),
             )
             .returning(table.c.token)

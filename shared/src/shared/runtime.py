@@ -416,7 +416,7 @@ def _same(name: str, expected: set[Any], found: set[Any]) -> None:
 
 def _start(each: Running) -> None:
     service, host = each.service, each.host
-    database = service.database
+    database, role_lease = service.database, host.settings.role_lease_seconds
 
     def send(answers: list[OrderAnswered]) -> None:
         async def tell() -> None:
@@ -437,12 +437,13 @@ def _start(each: Running) -> None:
             await check_stream(host.name, reader, host.bus)
 
         hears = bool(service.subscribers.table)
-        each.relay = Relay(database, host.bus, Lease(database, "relay", host.instance), known if hears else None)
+        each.relay = Relay(database, host.bus, Lease(database, "relay", host.instance, role_lease), known if hears else None)
         each.tasks["relay"] = asyncio.create_task(each.relay.serve(), name=f"{host.name} relay")
     if service.subscribers.table:
         loop_database = service.loop_database or database
         loop_database.on_answers = send
-        each.loop = Loop(host.name, loop_database, host.bus, service.subscribers, Lease(loop_database, "reader", host.instance))
+        turn = Lease(loop_database, "reader", host.instance, role_lease)
+        each.loop = Loop(host.name, loop_database, host.bus, service.subscribers, turn)
         each.loop.gather_ms = service.gather_ms
         if service.on_batch:
             each.loop.on_batch = service.on_batch
@@ -461,7 +462,7 @@ def _start(each: Running) -> None:
         database.jobs = each.jobs
         each.tasks["jobs"] = asyncio.create_task(each.jobs.serve(), name=f"{host.name} jobs")
     if service.tasks:
-        host.scheduler = Lease(database, "scheduler", host.instance)
+        host.scheduler = Lease(database, "scheduler", host.instance, role_lease)
         each.tasks["scheduler"] = asyncio.create_task(serve_alone(host.scheduler, service.tasks), name=f"{host.name} scheduler")
     for name, task in service.everywhere:
         each.tasks[name] = asyncio.create_task(task(), name=f"{host.name} {name}")

@@ -61,6 +61,12 @@ class PlatformSettings(ServiceSettings, env_prefix="KIOPS_"):
     bus_url: str = Field("", description="Address of a nats-server; the platform's own one when not set.")
     bus_api_prefix: str = Field("$JS.API", description="Prefix of the JetStream API, another with an account per service.")
     lease_seconds: float = Field(8.0, description="A job without a heartbeat for this long is taken over.")
+    role_lease_seconds: float = Field(
+        6.0,
+        gt=0,
+        description="On PostgreSQL another instance reads, publishes and does periodic work when one says nothing for this long; "
+        "the same for all instances.",
+    )
     heartbeat_seconds: float = Field(2.0, description="How often a running job says that it lives.")
 
     @property
