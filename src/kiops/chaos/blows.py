@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from kiops.chaos.sender import Sender
 
 AHEAD = 240
 """Pushes that may wait for their deploy: enough that every service has work, few enough that memory and waiting stay bounded."""
+PATIENCE_SECONDS = 20
+SECONDS = {"fetch": 0.0, "build": 0.1, "scan": 0.0, "deploy": 0.05}
+"""How long the children take: a process per step, and none for the source, so that the processor is the platform's."""
 
 
 async def chaos(
@@ -32,7 +36,7 @@ async def chaos(
     With a `postgres` the platform's databases are there and it is killed too, else in SQLite files. The kills are spread at random
     over the pushes. Raises Broken `chaos.*` when the platform does not come up, or a push is not acknowledged.
     """
-    city = City(folder, postgres)
+    city = City(folder, postgres, seconds=SECONDS)
     try:
         await city.open()
         say("seven services are ready")
@@ -46,8 +50,8 @@ async def chaos(
         sender = Sender(city, dict(zip(names, await asyncio.gather(*map(register, names)), strict=True)))
         say(f"{services} services are registered")
         async with asyncio.TaskGroup() as group:
-            sending = group.create_task(sender.send(pushes, ahead=min(AHEAD, pushes), rate=rate))
-            group.create_task(strike(city, sender, sending, kills, pushes, say))
+            group.create_task(sender.send(pushes, ahead=min(AHEAD, pushes), rate=rate))
+            group.create_task(strike(city, sender, kills, pushes, say))
         for name in city.processes:
             await city.ready(name, 120)
         say(f"{len(sender.acked)} pushes are acknowledged")
@@ -67,15 +71,19 @@ async def chaos(
     return outcome, city
 
 
-async def strike(
-    city: City, sender: Sender, sending: asyncio.Task[None], kills: int, pushes: int, say: Callable[[str], None]
-) -> None:
-    """Kill when so many pushes are acknowledged; what is left when the sender is done comes at once, with moments between."""
-    moments = sorted(random.randrange(pushes) for _ in range(kills))
+async def strike(city: City, sender: Sender, kills: int, pushes: int, say: Callable[[str], None]) -> None:
+    """Kill at random moments between the first push and the last deploy. When nothing moves, the next comes all the same."""
+    moments = sorted(random.randrange(2 * pushes) for _ in range(kills))
     waiting: list[str] = []
     for number, moment in enumerate(moments, 1):
-        while len(sender.acked) < moment and not sending.done():  # noqa: ASYNC110  (the city tells nobody when it may be hit)
-            await asyncio.sleep(0.02)
+        way, since = -1, time.monotonic()
+        while way < moment and time.monotonic() - since < PATIENCE_SECONDS:
+            city.stamps.look()
+            for name in list(city.processes):
+                city.tend(name)
+            if len(sender.acked) + city.stamps.placed != way:
+                way, since = len(sender.acked) + city.stamps.placed, time.monotonic()
+            await asyncio.sleep(0.05)
         if not waiting:
             waiting = random.sample(city.victims, len(city.victims))
         victim = waiting.pop()

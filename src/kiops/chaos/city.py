@@ -30,8 +30,8 @@ from kiops.chaos.stamps import Stamps
 
 ENDED = {"success", "failed", "blocked", "cancelled", "superseded"}
 DATABASES = (*SERVICES, "read_model")
-LEASES = {"lease_seconds": 4.0, "heartbeat_seconds": 1.0}
-"""Shorter than in earnest: on PostgreSQL a killed service's jobs are taken again when its lease is over."""
+LEASES = {"lease_seconds": 4.0, "heartbeat_seconds": 1.0, "role_lease_seconds": 2.0}
+"""Shorter than in earnest: on PostgreSQL what a killed instance held is taken again when its lease is over."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class City:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     kills: Counter[str] = field(default_factory=Counter)
     kills_at_work: int = 0
-    used_seconds: Counter[str] = field(default_factory=Counter)
+    falls: int = 0
 
     def __post_init__(self) -> None:
         self.root = self.folder / "data"
@@ -110,11 +110,26 @@ class City:
                 if answer.status_code == 200:
                     return
                 told = answer.text
-            if self.processes[called].poll() is not None:
-                break
+            self.tend(called)
             await asyncio.sleep(0.2)
-        words = (self.root / f"{called}.out").read_text(errors="replace")[-3000:]
-        raise Broken("chaos.not_ready", f"{called} is not ready after {seconds:g} s: {told} {words}")
+        raise Broken("chaos.not_ready", f"{called} is not ready after {seconds:g} s: {told} {self.words(called)}")
+
+    def tend(self, called: str) -> None:
+        """What a supervisor does: start it again when it ended by itself because its database went away under its start.
+
+        Raises Broken `chaos.fell` when it ended for another reason.
+        """
+        if self.processes[called].poll() is None:
+            return
+        words = self.words(called)
+        if "[database.away]" not in words[-600:]:
+            raise Broken("chaos.fell", f"{called} ended by itself: {words}")
+        self.falls += 1
+        self.start(called)
+
+    def words(self, called: str) -> str:
+        """The last of what the process said."""
+        return (self.root / f"{called}.out").read_text(errors="replace")[-3000:]
 
     async def kill(self, name: str) -> None:
         """SIGKILL, and start again a moment later."""
