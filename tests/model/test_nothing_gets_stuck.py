@@ -1,8 +1,8 @@
 """Stuck is impossible: whatever order facts arrive in, doubled or late, whoever is killed, every open run is waited for by name.
 
 Hypothesis plays the world of `world.py`: it pushes, cancels, rolls back, publishes, delivers, works, kills, lets handlers and tools
-fail, and lets time pass. After each step every run that is not over must have what moves it on: a message under way, a job, a
-question or a release with a deadline. In the end everything is delivered and worked off, and every run must be over.
+fail, sets the clock, and lets time pass. After each step every run that is not over must have what moves it on: a message under
+way, a job, a question or a release with a deadline. In the end everything is delivered and worked off, and every run must be over.
 
 `KIOPS_MODEL_EXAMPLES=500` plays longer.
 """
@@ -142,6 +142,10 @@ class Table(RuleBasedStateMachine):
         self.waited += seconds
         self.run(self.world.pass_time(seconds))
 
+    @rule(seconds=st.sampled_from((-3600, 86_400)))
+    def set_the_clock(self, seconds: int) -> None:
+        self.world.clock.set(seconds)
+
     # -- what must hold ----------------------------------------------------------------------------------------------
     @invariant()
     def every_open_run_is_waited_for_by_name(self) -> None:
@@ -165,6 +169,9 @@ class Table(RuleBasedStateMachine):
         assert await world.left() == []
         if self.waited < 600:
             assert [run.outcome_code for run in runs if run.outcome_code in RESCUES] == []
+        for line in await world.timelines():
+            assert line.worked_ms + line.waited_ms == line.wall_ms >= 0
+            assert all(each.ended_ms >= each.started_ms and each.counts_ms >= 0 for each in line.segments), line
         shown = await world.shown()
         told = {run.id: run.state for run in runs}
         assert {run: state for run, state in shown.items() if run in told} == {run: told[run] for run in shown if run in told}

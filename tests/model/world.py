@@ -606,3 +606,13 @@ class World:
         assert database
         async with database.read() as tx:
             return {row.id: row.state for row in await tx.all(sa.select(runs.c.id, runs.c.state))}
+
+    async def timelines(self) -> list[Any]:
+        """Every run as pages draw it."""
+        from gateway.journey import of_run
+        from gateway.tables.read_model import runs
+
+        database = self.members["gateway"].service.loop_database
+        assert database
+        async with database.read() as tx:
+            return [await of_run(tx, row, self.clock.now_ms()) for row in await tx.all(sa.select(runs))]

@@ -234,28 +234,28 @@ def test_only_what_could_be_at_work_is_due() -> None:
 
 def test_silence_fails_the_due_step_after_its_own_patience() -> None:
     run = hear(push("dev"), *built(), *scans(Step.SAST), *scans(Step.SCA), at_ms=10_000)
-    assert run.fail_silent(PATIENCE, now_ms=29_000) == []
-    assert run.fail_silent(PATIENCE, now_ms=31_000) == [(Step.GATE, "dev")]
+    assert run.fail_silent(PATIENCE, quiet_ms=19_000) == []
+    assert run.fail_silent(PATIENCE, quiet_ms=21_000) == [(Step.GATE, "dev")]
     outcome = run.outcome()
     assert outcome and (outcome.state, outcome.step, outcome.code) == (RunState.FAILED, Step.GATE, "run.step_silent")
 
 
 def test_a_silent_scan_does_not_fail_the_run_by_itself() -> None:
     run = hear(push("dev"), *built(), *scans(Step.SAST)[:2], *scans(Step.SCA), at_ms=10_000)
-    assert run.fail_silent(PATIENCE, now_ms=61_000) == [(Step.SAST, "iac")]
+    assert run.fail_silent(PATIENCE, quiet_ms=51_000) == [(Step.SAST, "iac")]
     assert run.outcome() is None, "the gate decides what a missing scan means"
 
 
 def test_any_news_of_the_run_counts_as_a_sign_of_life() -> None:
     run = hear(push("dev"), *built(), at_ms=10_000)
     hear(run, (Step.SAST, "sast", RUNS), at_ms=50_000)
-    assert run.fail_silent(PATIENCE, now_ms=99_000) == []
+    assert run.fail_silent(PATIENCE, quiet_ms=49_000) == []
 
 
 def test_whatever_is_heard_silence_ends_a_run_at_last() -> None:
     run = hear(push("dev"), (Step.SOURCE, "", OK), (Step.SAST, "sast", RUNS), at_ms=10_000)
     for turn in range(1, 20):
-        run.fail_silent(PATIENCE, now_ms=10_000 + turn * 200_000)
+        run.fail_silent(PATIENCE, quiet_ms=turn * 200_000)
     outcome = run.outcome()
     assert outcome and outcome.state is RunState.FAILED
 
@@ -298,7 +298,7 @@ def test_whatever_is_heard_a_run_always_ends_by_silence(heard: list) -> None:
     for (step, part), state in heard:
         hear(run, (step, part, state))
     for turn in range(12):
-        run.fail_silent(PATIENCE, now_ms=10_000_000 * (turn + 1))
+        run.fail_silent(PATIENCE, quiet_ms=10_000_000 * (turn + 1))
     outcome = run.outcome()
     assert outcome and outcome.state in RUN_ENDED
 

@@ -215,6 +215,7 @@ class Database:
         self.statements: dict[tuple[Any, ...], Any] = {}
         self.on_answers: Callable[[list[OrderAnswered]], object] = lambda answers: None
         self.jobs: Any = None
+        self.trouble: Unavailable | None = None  # why the last transaction that wrote did not come through
 
     @property
     def outbox(self) -> sa.Table:
@@ -224,7 +225,8 @@ class Database:
     async def write(self) -> AsyncIterator[Tx]:
         """A transaction that writes. Committed at the end of the block, rolled back by an exception. Await only SQL inside.
 
-        Raises Unavailable `database.away` when the database does not answer.
+        Raises Unavailable when the database does not take it: `database.full`, `database.locked`, `database.read_only`, else
+        `database.away`.
         """
         if self.is_postgresql:
             async with self._write() as tx:
@@ -238,17 +240,22 @@ class Database:
         try:
             connection = await self._writer.connect()
         except (OSError, sa.exc.DBAPIError) as error:
-            raise away(self.name, error) from error
+            self.trouble = troubled(self.name, error) or away(self.name, error)
+            raise self.trouble from error
         try:
             async with connection.begin():
                 tx = Tx(connection, self)
                 yield tx
                 await tx._flush()
                 point("commit.before")
-        except sa.exc.OperationalError as error:
-            raise away(self.name, error) from error
+        except sa.exc.DBAPIError as error:
+            self.trouble = troubled(self.name, error)
+            if self.trouble is None:
+                raise
+            raise self.trouble from error
         finally:
             await connection.close()
+        self.trouble = None
         point("commit.after")
         if tx._puts:
             self.outbox_wake.set()
@@ -266,10 +273,26 @@ class Database:
             raise away(self.name, error) from error
         try:
             yield Tx(connection, self)
-        except sa.exc.OperationalError as error:
-            raise away(self.name, error) from error
+        except sa.exc.DBAPIError as error:
+            told = troubled(self.name, error)
+            if told is None:
+                raise
+            raise told from error
         finally:
             await connection.close()
+
+    async def check(self) -> None:
+        """Raise the Unavailable that reading, or since the last writing failed writing, gets now. A transaction that failed for a
+        reason which is gone is forgotten by this."""
+        async with self.read() as tx:
+            await tx.scalar(sa.text("select 1"))
+        lease = self.metadata.tables.get("lease")
+        if self.trouble is not None and lease is not None:
+            # A page of the file at least: on a full disk a smaller try could still succeed.
+            row = {"name": "probe", "holder": "x" * 8192, "token": 0, "until_ms": 0}
+            async with self.write() as tx:
+                await tx.upsert(lease, row, ["name"])
+                await tx.execute(lease.delete().where(lease.c.name == "probe"))
 
     async def now_ms(self, tx: Tx) -> int:
         """The clock that leases run on: the database's on PostgreSQL, the monotonic one (same boot) on SQLite."""
@@ -280,6 +303,44 @@ class Database:
     async def close(self) -> None:
         await self._reader.dispose()
         await self._writer.dispose()
+
+
+# The driver's own codes: SQLite's primary result codes by name, PostgreSQL's SQLSTATEs.
+CODES = {
+    "SQLITE_FULL": "database.full",
+    "53100": "database.full",
+    "SQLITE_BUSY": "database.locked",
+    "SQLITE_LOCKED": "database.locked",
+    "55P03": "database.locked",
+    "40P01": "database.locked",
+    "SQLITE_READONLY": "database.read_only",
+    "25006": "database.read_only",
+}
+TOLD = {
+    "database.full": ("has no room to write: its disk is full", "Make room on the disk; everything goes on by itself then."),
+    "database.locked": ("is locked by somebody else", "End what keeps it locked; everything goes on by itself then."),
+    "database.read_only": ("can only be read", "Let it be written again: rights, mount, server; all goes on by itself then."),
+}
+
+
+def troubled(name: str, error: Exception) -> Unavailable | None:
+    """The Unavailable for a database that cannot do it now; None when it is not the database that is wrong."""
+    orig = getattr(error, "orig", None)
+    state = getattr(orig, "sqlstate", None) or getattr(orig, "sqlite_errorname", None) or ""
+    if state.startswith("SQLITE_"):
+        state = "_".join(state.split("_")[:2])
+    if code := CODES.get(state):
+        what, advice = TOLD[code]
+        return Unavailable(code, f"the database of {name} {what}", advice)
+    # PostgreSQL's classes: connection, resources, an operator's intervention, its own disk.
+    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or state[:2] in ("08", "53", "57", "58"):
+        return away(name, error)
+    return None
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that our database cannot do anything now."""
+    return isinstance(error, Unavailable) and error.code.startswith("database.")
 
 
 def away(name: str, error: Exception) -> Unavailable:

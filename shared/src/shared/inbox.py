@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from shared import logging, plain, tracing
 from shared.bus import EVENTS, Bus
 from shared.context import Context, current
-from shared.database import Database, Tx
+from shared.database import Database, Tx, is_away
 from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
 from shared.faults import point
 from shared.lease import Lease
@@ -234,7 +235,7 @@ class Loop:
                 point("loop.handled")
                 await self._move(tx, batch[-1].envelope.sequence)
         except (LeaseLost, Unavailable) as error:
-            if error.code in ("lease.lost", "database.away"):
+            if _not_its_fault(error):
                 raise
             await self._one_by_one(batch)
         except Exception:
@@ -250,7 +251,7 @@ class Loop:
                     await self._handle_all(tx, part)
                     await self._move(tx, part[-1].envelope.sequence)
             except Exception as error:
-                if isinstance(error, KiopsError) and error.code in ("lease.lost", "database.away"):
+                if _not_its_fault(error):
                     raise
                 if len(part) > 1:
                     await self._one_by_one(part)
@@ -467,7 +468,7 @@ class Loop:
                     await self._call(tx, handler, cls.model_validate_json(row.body), incoming.envelope)
             return True
         except Exception as error:
-            if isinstance(error, KiopsError) and error.code in ("lease.lost", "database.away"):
+            if _not_its_fault(error):
                 raise
             code, text = _told(error)
             attempts = row.attempts + 1
@@ -593,7 +594,15 @@ def _delay(attempts: int) -> float:
     return min(60.0, 0.5 * 2.0 ** max(attempts - 1, 0)) * random.uniform(0.8, 1.2) if attempts else 0.0
 
 
+def _not_its_fault(error: Exception) -> bool:
+    """Whether it was our database or our lease, not the message: then it is read again."""
+    return is_away(error) or (isinstance(error, Unavailable) and error.code == "lease.lost")
+
+
 def _told(error: Exception) -> tuple[str, str]:
     if isinstance(error, KiopsError):
         return error.code, error.message
+    if isinstance(error, ValidationError):  # without the values: nobody knows what a strange message holds
+        wrong = error.errors(include_input=False, include_url=False)
+        return "message.malformed", "; ".join(f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in wrong[:5])
     return "message.malformed" if isinstance(error, ValueError) else "message.broken", f"{type(error).__name__}: {error}"

@@ -40,10 +40,14 @@ class ObjectStore:
                 return
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)  # containers share a group; above it is 0700
             temporary = path.with_name(f".{ids.uuid7()}")
-            with open(temporary, "wb") as file:
-                file.write(gzip.compress(data, 6, mtime=0))
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(gzip.compress(data, 6, mtime=0))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:  # what there was room for would only take the room
+                temporary.unlink(missing_ok=True)
+                raise
             point("object.writing")
             os.replace(temporary, path)
             folder = os.open(path.parent, os.O_RDONLY)

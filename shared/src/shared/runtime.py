@@ -164,11 +164,11 @@ class Running:
         import sqlalchemy as sa
 
         out: dict[str, str] = {}
-        try:
-            async with self.service.database.read() as tx:
-                await tx.scalar(sa.text("select 1"))
-        except KiopsError as error:
-            out["database"] = error.message
+        for database in {self.service.database, self.service.loop_database or self.service.database}:
+            try:
+                await database.check()
+            except KiopsError as error:
+                out["database"] = error.message
         if not self.host.bus.connected:
             out["bus"] = "no connection to nats-server"
         elif self.loop and not self.loop.bound and not self.loop.lease.standby:

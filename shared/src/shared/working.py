@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import shutil
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
 from shared.faults import point
 from shared.jobs import Job, Worker
 from shared.processes import Mark
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# What lies further ahead than any delay or lease was written on another clock: before a restart of the machine (SQLite runs on the
+# monotonic one), or before the server's clock was set back (PostgreSQL).
+FARTHEST_MS = 10 * 60_000
 
 
 @dataclass
@@ -128,8 +134,15 @@ class Jobs:
         now_ms, here = sa.bindparam("now_ms", type_=sa.BigInteger), sa.bindparam("here", expanding=True)
         withdrawn = sa.and_(table.c.state == "queued", table.c.cancel != "")
         free = sa.or_(
-            sa.and_(table.c.state == "queued", sa.or_(table.c.not_before_ms <= now_ms, table.c.cancel != "")),
-            sa.and_(table.c.state == "running", table.c.lease_until_ms < now_ms, ~table.c.id.in_(here)),
+            sa.and_(
+                table.c.state == "queued",
+                sa.or_(table.c.not_before_ms <= now_ms, table.c.not_before_ms > now_ms + FARTHEST_MS, table.c.cancel != ""),
+            ),
+            sa.and_(
+                table.c.state == "running",
+                sa.or_(table.c.lease_until_ms < now_ms, table.c.lease_until_ms > now_ms + FARTHEST_MS),
+                ~table.c.id.in_(here),
+            ),
         )
         query = sa.select(table).where(table.c.kind == worker.kind, table.c.state != "ended", free)
         if not room:
@@ -251,7 +264,7 @@ class Jobs:
                 Broken("job.attempts", f"given up after {job.failures} attempts that did not come to an end"),
             )
             return
-        if self.database.clock.now_ms() - job.created_at_ms > worker.queue_deadline_seconds * 1000 and job.token == 1:
+        if self.database.clock.age_ms(job.created_at_ms) > worker.queue_deadline_seconds * 1000 and job.token == 1:
             await self._end_failed(
                 worker,
                 job,
@@ -281,17 +294,26 @@ class Jobs:
         except asyncio.CancelledError:
             await self._cancelled(worker, job)
         except Unavailable as error:
-            if job.failures + 1 >= worker.max_attempts:
-                await self._end_failed(worker, job, error)
-            else:
-                await self._again(job, error, log)
+            await self._later(worker, job, error, log)
         except Rejected as error:
             await self._end_failed(worker, job, error)
         except KiopsError as error:
             await self._end_failed(worker, job, error)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                log.exception("a job broke")
+                await self._end_failed(worker, job, Broken("job.broken", f"{type(error).__name__}: {error}"))
+                return
+            await self._later(worker, job, Unavailable("disk.full", f"there is no room: {error}", "Make room on the disk."), log)
         except Exception as error:
             log.exception("a job broke")
             await self._end_failed(worker, job, Broken("job.broken", f"{type(error).__name__}: {error}"))
+
+    async def _later(self, worker: Worker, job: Job, error: Unavailable, log: Any) -> None:
+        if job.failures + 1 >= worker.max_attempts:
+            await self._end_failed(worker, job, error)
+        else:
+            await self._again(job, error, log)
 
     async def _cancelled(self, worker: Worker, job: Job) -> None:
         """The task was cancelled: by a person (the row says so), by a lost lease, or because we stop."""

@@ -128,8 +128,9 @@ async def queued_of_service(tx: Tx, service_id: str) -> Sequence[Row]:
     return await tx.all(sa.select(requests).where(requests.c.service_id == service_id, requests.c.state.in_(sorted(QUEUED))))
 
 
-async def undecided_since(tx: Tx, before_ms: int) -> Sequence[Row]:
-    return await tx.all(sa.select(requests).where(requests.c.state == "asked", requests.c.asked_at_ms <= before_ms).limit(100))
+async def undecided(tx: Tx) -> Sequence[Row]:
+    """Requests that the gate was asked about."""
+    return await tx.all(sa.select(requests).where(requests.c.state == "asked"))
 
 
 # -- releases ----------------------------------------------------------------------------------------------------------
@@ -175,15 +176,14 @@ async def past(tx: Tx, service_id: str, environment: str) -> dict[str, Past]:
     return {row.id: Past(row.id, row.number, row.origin_id, row.before_id, row.commit_id) for row in rows}
 
 
-async def silent_since(tx: Tx, before_ms: int) -> Sequence[Row]:
-    """Releases being put in place of which the runtime has said nothing since then."""
-    return await tx.all(_with_rollout().where(rollouts.c.state == "placing", rollouts.c.heard_at_ms <= before_ms).limit(100))
+async def placing(tx: Tx) -> Sequence[Row]:
+    """Releases being put in place."""
+    return await tx.all(_with_rollout().where(rollouts.c.state == "placing"))
 
 
-async def unwatched_since(tx: Tx, before_ms: int) -> Sequence[Row]:
-    """Releases that serve and whose watch should be over for as long."""
-    over = rollouts.c.heard_at_ms + releases.c.observe_seconds * 1000
-    return await tx.all(_with_rollout().where(rollouts.c.state == "ready", over <= before_ms).limit(100))
+async def watched(tx: Tx) -> Sequence[Row]:
+    """Releases that serve and are watched."""
+    return await tx.all(_with_rollout().where(rollouts.c.state == "ready"))
 
 
 def content_of_release(row: Row) -> Content:

@@ -164,12 +164,12 @@ async def waiting_questions(tx: Tx, run_id: str) -> Sequence[sa.Row[Any]]:
     return await tx.all(sa.select(questions).where(questions.c.run_id == run_id, questions.c.state == "waiting"))
 
 
-async def overdue_questions(tx: Tx, asked_before_ms: int) -> Sequence[sa.Row[Any]]:
+async def open_questions(tx: Tx) -> Sequence[sa.Row[Any]]:
+    """Those whose waiting time runs, oldest first."""
     return await tx.all(
         sa.select(questions)
-        .where(questions.c.state == "waiting", questions.c.asked_at_ms <= asked_before_ms)
+        .where(questions.c.state == "waiting", questions.c.asked_at_ms.is_not(None))
         .order_by(questions.c.asked_at_ms)
-        .limit(100)
     )
 
 

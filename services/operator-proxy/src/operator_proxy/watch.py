@@ -32,7 +32,7 @@ class Watching:
         wanted, container = Wanted(**job.payload["wanted"]), job.payload["container"]
         clock = self.handlers.clock
         # A watch that is taken up after a crash goes on; it does not begin again.
-        began = clock.monotonic() - max(0.0, (clock.now_ms() - job.created_at_ms) / 1000)
+        began = clock.monotonic() - clock.age_ms(job.created_at_ms) / 1000
         route = self.edge.route(wanted.target.key)
         watch = Watch(
             expected=route.answered_by if route else "",
@@ -87,7 +87,7 @@ class Watching:
 
     async def failed(self, tx: Tx, job: Job, error: KiopsError) -> None:
         wanted = Wanted(**job.payload["wanted"])
-        seconds = max(0.0, (self.handlers.clock.now_ms() - job.created_at_ms) / 1000)
+        seconds = self.handlers.clock.age_ms(job.created_at_ms) / 1000
         await self._tell_unhealthy(tx, job, wanted, error, seconds)
 
     async def _tell_unhealthy(self, tx: Tx, job: Job, wanted: Wanted, error: KiopsError, seconds: float) -> None:

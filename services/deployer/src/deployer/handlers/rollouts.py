@@ -181,12 +181,14 @@ class Rollouts:
         return NoAnswer(release.runtime, self.settings.no_answer_seconds // 60, trouble)
 
     async def _silent(self, tx: Tx) -> tuple[Any, Any, Any]:
-        now_ms = self.clock.now_ms()
-        silent_ms = now_ms - self.settings.no_answer_seconds * 1000
+        def late(at_ms: int, seconds: int) -> bool:
+            return self.clock.age_ms(at_ms) >= seconds * 1000
+
+        decide, answer = self.settings.no_decision_seconds, self.settings.no_answer_seconds
         return (
-            await store.undecided_since(tx, now_ms - self.settings.no_decision_seconds * 1000),
-            await store.silent_since(tx, silent_ms),
-            await store.unwatched_since(tx, silent_ms),
+            [row for row in await store.undecided(tx) if late(row.asked_at_ms, decide)][:100],
+            [row for row in await store.placing(tx) if late(row.heard_at_ms, answer)][:100],
+            [row for row in await store.watched(tx) if late(row.heard_at_ms, answer + row.observe_seconds)][:100],
         )
 
 

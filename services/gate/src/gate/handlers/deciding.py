@@ -98,7 +98,7 @@ class Deciding:
             tested=tested,
             served_before=served,
         )
-        waited = max(0, now_ms - (question.asked_at_ms or now_ms)) // 1000
+        waited = self.clock.age_ms(question.asked_at_ms or now_ms) // 1000
         return question, evidence, documents.build_document(asked, evidence, now_ms=now_ms, waited_seconds=waited)
 
     async def _whole(self, evidence: documents.Evidence) -> documents.Evidence:

@@ -145,15 +145,17 @@ class Questions:
 
     async def ask_overdue(self) -> int:
         """Decide what has waited long enough; what has not reported counts as missing. Returns how many."""
-        before = self.clock.now_ms() - self.wait_ms
         async with self.database.read() as tx:
-            if not await store.overdue_questions(tx, before):
+            if not await self._overdue(tx):
                 return 0
         async with self.database.write() as tx:
-            overdue = await store.overdue_questions(tx, before)
+            overdue = await self._overdue(tx)
             for question in overdue:
                 await self._decide(tx, question)
         return len(overdue)
+
+    async def _overdue(self, tx: Tx) -> list[sa.Row[Any]]:
+        return [row for row in await store.open_questions(tx) if self.clock.age_ms(row.asked_at_ms) >= self.wait_ms][:100]
 
     async def _decide(self, tx: Tx, row: sa.Row[Any]) -> None:
         if await store.set_question(tx, row.id, "asked", was=("waiting",)):

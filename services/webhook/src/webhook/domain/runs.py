@@ -236,9 +236,8 @@ class Run:
         part = self.parts.get((step, name))
         return part is None or part.state in PASSED
 
-    def fail_silent(self, patience: Patience, *, now_ms: int) -> list[tuple[Step, str]]:
+    def fail_silent(self, patience: Patience, *, quiet_ms: int) -> list[tuple[Step, str]]:
         """Fail the due parts of which nothing was heard for too long. Returns them."""
-        quiet_ms = now_ms - max(self.heard_at_ms, self.born_at_ms)
         silent = [key for key in self.due() if quiet_ms > patience.of(key[0]) * 1000]
         for step, name in silent:
             minutes = quiet_ms // 60_000

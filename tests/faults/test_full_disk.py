@@ -1,0 +1,130 @@
+"""Each write path meets a full disk: it is told by name, nothing is lost, and all goes on by itself when there is room again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from shared.bus import SERVICES
+
+from kiops.chaos.member import wire_of
+from tests.faults.disks import fill, free, small_disk
+from tests.flows.conftest import Town
+
+__all__ = ["small_disk"]
+DISKS = (*(f"services/{name}" for name in SERVICES), "objects")
+
+
+@pytest.fixture
+def database_url() -> str:
+    """SQLite: a service's folder is its disk. PostgreSQL's own full disk is in test_database_trouble.py."""
+    return ""
+
+
+@pytest.fixture
+async def cramped(platform: Any, nats: Any, tmp_path: Path, small_disk: Callable[[Path, int], Path]) -> AsyncIterator[Town]:
+    """A town in which every service and the object store have a small disk each."""
+    for name in DISKS:
+        small_disk(nats.root / name, 12)
+    stamps = tmp_path / "stamps"
+    stamps.touch()
+    async with platform({name: wire_of(name, stamps, build=0.2) for name in SERVICES}) as running:
+        token = (running.settings.root / "cli.token").read_text().strip()
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(running.app),
+            base_url="http://127.0.0.1:8640",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        ) as client:
+            town = Town(running, client, stamps)
+            await town.register()
+            yield town
+
+
+async def test_every_disk_is_full_once_and_every_run_ends_well(cramped: Town, nats: Any) -> None:
+    town = cramped
+    number = 0
+    for name in ("webhook", "builder", "scanner", "gate", "deployer", "operator-proxy", "gateway"):
+        await town.until("quiet", town.platform.settled)
+        disk = nats.root / "services" / name
+        fill(disk)
+        answer = await town.push()
+        if name == "webhook":
+            assert answer.status_code == 503, answer.text
+            assert answer.json()["code"] == "database.full" and "Make room" in answer.json()["advice"]
+            assert answer.headers["retry-after"]
+        else:
+            assert answer.status_code == 202, answer.text
+            number += 1
+
+        async def told(name: str = name) -> bool:
+            failing = (await town.platform.failing()).get(name, {})
+            return "its disk is full" in failing.get("database", "")
+
+        await town.until(f"{name} says that its disk is full", told)
+        assert set(await town.platform.failing()) == {name}, "others are ready"
+        free(disk)
+        if name == "webhook":
+            assert (await town.push()).status_code == 202
+            number += 1
+        assert (await town.ended(number))["state"] == "success", name
+    await town.until("quiet", town.platform.settled)
+    rows = (await town.client.get("/api/v1/runs?limit=50")).json()["items"]
+    assert sorted(row["number"] for row in rows) == list(range(1, number + 1)), "what was refused made no run"
+
+
+async def test_a_log_or_report_that_cannot_be_kept_is_tried_again(cramped: Town, nats: Any) -> None:
+    town = cramped
+    await town.until("quiet", town.platform.settled)
+    fill(nats.root / "objects")
+    assert (await town.push()).status_code == 202
+    job = town.platform.services["builder"].service.database.metadata.tables["job"]
+
+    async def tried() -> bool:
+        import sqlalchemy as sa
+
+        async with town.platform.services["builder"].service.database.read() as tx:
+            return bool(await tx.scalar(sa.select(sa.func.max(job.c.failures))))
+
+    await town.until("a try that failed", tried)
+    free(nats.root / "objects")
+    assert (await town.ended(1))["state"] == "success"
+    assert not [path for path in (nats.root / "objects").rglob(".*") if path.is_file()], "no half objects are left"
+
+
+async def test_nats_server_without_room_keeps_the_outbox_waiting(
+    platform: Any, nats: Any, tmp_path: Path, small_disk: Callable[[Path, int], Path]
+) -> None:
+    nats.stop()
+    store = small_disk(nats.root / "bus" / "store", 40)
+    nats.start()
+    stamps = tmp_path / "stamps"
+    stamps.touch()
+    async with platform({name: wire_of(name, stamps, build=0.2) for name in SERVICES}) as running:
+        token = (running.settings.root / "cli.token").read_text().strip()
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(running.app),
+            base_url="http://127.0.0.1:8640",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        ) as client:
+            town = Town(running, client, stamps)
+            await town.register()
+            await town.until("quiet", running.settled)
+            fill(store)
+            for _ in range(3):
+                assert (await town.push()).status_code == 202
+            webhook = running.services["webhook"]
+
+            async def waits() -> bool:
+                return await webhook.relay.unsent() > 0
+
+            await asyncio.sleep(2)
+            print("unsent", await webhook.relay.unsent(), await running.failing())
+            free(store)
+            for number in (1, 2, 3):
+                assert (await town.ended(number))["state"] in ("success", "superseded")
