@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -53,22 +55,24 @@ async def measure(quick: bool) -> dict[str, Any]:
     )
 
 
-async def signed_in(place: Place) -> httpx.AsyncClient:
+@asynccontextmanager
+async def signed_in(place: Place) -> AsyncIterator[httpx.AsyncClient]:
     """A browser's session."""
     async with place.api() as api:
         link = (await api.post("/login-links")).json()
-    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{place.port('gateway')}", timeout=60, follow_redirects=True)
-    url = link["url"] if "url" in link else link["link"]
-    answer = await client.get("/" + url.split("/", 3)[3])
-    if answer.status_code != 200:
-        raise RuntimeError(f"signing in: {answer.status_code}")
-    return client
+    base = f"http://127.0.0.1:{place.port('gateway')}"
+    path = "/" + str(link["url"]).split("/", 3)[3]
+    async with httpx.AsyncClient(base_url=base, timeout=60, follow_redirects=True) as client:
+        answer = await client.get(path)
+        if answer.status_code != 200:
+            raise RuntimeError(f"signing in: {answer.status_code}")
+        yield client
 
 
 async def follow(place: Place, shop: Shop, number: int, lines: int) -> list[float]:
     """Milliseconds of each line from print to page."""
     took: list[float] = []
-    async with await signed_in(place) as client:
+    async with signed_in(place) as client:
         await send_all(place.port("webhook"), deliveries(shop.path, shop.secret, 1))
 
         async def begun() -> bool:

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from shared.context import current
 from shared.errors import Unavailable
 from shared.http import problem
+from shared.turns import turns
 
 from webhook.errors import Refused, body_too_large, not_json_type
 from webhook.handlers import Handlers, Receipt
@@ -38,7 +39,8 @@ def routes(handlers: Handlers, settings: WebhookSettings) -> APIRouter:
             if kind.partition(";")[0].strip().lower() != "application/json":
                 raise not_json_type(kind)
             body = await read_body(request, settings.max_body_bytes)
-            receipt = await handlers.deliveries.receive(found, request.headers, body, current.get().traceparent)
+            with turns.first():
+                receipt = await handlers.deliveries.receive(found, request.headers, body, current.get().traceparent)
         except Refused as error:
             return problem(error.status, error.code, error.message, error.advice, **error.detail)
         except Unavailable as error:
