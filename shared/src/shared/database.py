@@ -333,7 +333,8 @@ def troubled(name: str, error: Exception) -> Unavailable | None:
         what, advice = TOLD[code]
         return Unavailable(code, f"the database of {name} {what}", advice)
     # PostgreSQL's classes: connection, resources, an operator's intervention, its own disk.
-    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or state[:2] in ("08", "53", "57", "58"):
+    gone = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    if gone or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or state[:2] in ("08", "53", "57", "58"):
         return away(name, error)
     return None
 

@@ -66,11 +66,15 @@ class Jobs:
                 except Unavailable as error:
                     log.warning("jobs wait for the database", error=str(error))
                     busy, _ = False, await asyncio.sleep(1)
+                except Exception:
+                    # Whatever it was: the jobs are there, and workers that have ended would leave them there for ever.
+                    log.exception("claiming jobs broke and begins again")
+                    busy, _ = False, await asyncio.sleep(1)
                 if busy:
                     continue
                 try:
                     seconds = await self._idle_seconds()
-                except Unavailable:
+                except Exception:
                     seconds = 1.0
                 # Not wait_for: on Python 3.11 it swallows a cancel that comes with the wake-up, and a stop would wait for ever.
                 with contextlib.suppress(TimeoutError):
@@ -403,6 +407,10 @@ class Jobs:
                         sa.select(self.table.c.id).where(self.table.c.id.in_(held), self.table.c.holder == self.instance)
                     )
             except Unavailable:
+                continue
+            except Exception:
+                # Without a heartbeat every lease would run out while its work goes on.
+                logging.get(self.mark.service).exception("a heartbeat broke and is tried again")
                 continue
             kept = {row.id for row in rows}
             for name in held:
