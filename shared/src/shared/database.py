@@ -196,6 +196,8 @@ class Tx:
             if statement is None:
                 statement = self.database.statements[("outbox",)] = self.database.outbox.insert()
             await self.connection.execute(statement, self._puts)
+            if self.database.tell_relay is not None:
+                await self.database.tell_relay(self)
 
 
 class Database:
@@ -215,6 +217,7 @@ class Database:
         self.statements: dict[tuple[Any, ...], Any] = {}
         self.on_answers: Callable[[list[OrderAnswered]], object] = lambda answers: None
         self.jobs: Any = None
+        self.tell_relay: Callable[[Tx], Awaitable[None]] | None = None
         self.trouble: Unavailable | None = None  # why the last transaction that wrote did not come through
 
     @property

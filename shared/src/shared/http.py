@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -67,6 +68,12 @@ def install_problems(app: FastAPI) -> None:
     async def plain(request: Request, error: HTTPException) -> Response:
         code = {404: "request.not_found", 405: "request.method", 401: "access.signed_out"}.get(error.status_code, "request.refused")
         return problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+
+    @app.exception_handler(sa.exc.DBAPIError)
+    async def no_text(request: Request, error: sa.exc.DBAPIError) -> Response:
+        if getattr(error.orig, "sqlstate", "") == "22021":
+            return problem(422, "request.character", "U+0000 is no character of a text.")
+        return await broken(request, error)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:

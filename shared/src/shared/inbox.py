@@ -12,7 +12,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ class Loop:
         self.handled = 0
         self.seen: dict[str, list[Any]] = {}  # noun.verb -> [tries, seconds]
         self.on_batch: Callable[[list[Incoming]], object] = lambda batch: None
+        self.tell_others: Callable[[Tx, Sequence[Incoming]], Awaitable[None]] | None = None
         self.gather_ms: Mapping[str, int] = {}
         self.watched = True
         self._stream = ""
@@ -259,6 +260,11 @@ class Loop:
                     await self._set_aside(part[0], error)
 
     async def _handle_all(self, tx: Tx, batch: Sequence[Incoming]) -> None:
+        await self._handle_each(tx, batch)
+        if self.tell_others is not None:
+            await self.tell_others(tx, batch)
+
+    async def _handle_each(self, tx: Tx, batch: Sequence[Incoming]) -> None:
         if self.subscribers.fold is None:
             for incoming in batch:
                 await self._handle(tx, incoming)

@@ -17,7 +17,6 @@ from shared.database import Database
 from shared.errors import Unavailable
 from shared.tables import chassis_tables, inbox_tables, job_tables, outbox_tables
 
-
 LOCK_SECONDS = 5.0
 """How long a migration waits for a table that somebody uses."""
 TURN_SECONDS = 60.0
@@ -84,7 +83,12 @@ async def at(database: Database) -> str | None:
 
 
 async def migrate(
-    database: Database, migrations: Path, to: str = "head", *, lock_seconds: float = LOCK_SECONDS, turn_seconds: float = TURN_SECONDS
+    database: Database,
+    migrations: Path,
+    to: str = "head",
+    *,
+    lock_seconds: float = LOCK_SECONDS,
+    turn_seconds: float = TURN_SECONDS,
 ) -> None:
     """Bring a database to a revision ("head"; an older one to go back, "" to go back to nothing), in one transaction.
 

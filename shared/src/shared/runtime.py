@@ -21,7 +21,7 @@ from fastapi import APIRouter, FastAPI
 from shared import ids, logging, migrate, sealing, tracing, upkeep
 from shared.bus import EVENTS, HEARS, SERVICES, Bus
 from shared.clock import Clock
-from shared.database import Database, open_engines
+from shared.database import Database, Tx, open_engines
 from shared.errors import Broken, KiopsError, Unavailable
 from shared.http import RequestContext, Requests, health_routes, install_problems
 from shared.inbox import Loop, check_stream
@@ -29,6 +29,7 @@ from shared.jobs import Worker
 from shared.lease import Lease, serve_alone
 from shared.logs import LogWriter
 from shared.memory import family, memory_mb
+from shared.notices import LEARNT, OUTBOX, Notices, notify
 from shared.objects import ObjectStore
 from shared.outbox import Relay
 from shared.processes import Mark, sweep
@@ -49,7 +50,8 @@ class Service:
     scheduler's lease); `everywhere` run in each.
 
     `loop_database` is where the loop keeps its position, when that is not `database` (the gateway's read model). `on_batch` is told
-    what the loop has just handled. A service that need not be the first to act on a message lets others gather for
+    what the loop has just handled; `share` puts that into words for the service's other instances, which are told them by `heard`
+    (see `shared.notices.packed`). A service that need not be the first to act on a message lets others gather for
     `gather_ms[noun.verb]` (or `gather_ms["*"]`) and handles them in one transaction; meanwhile who is waited for goes on.
     """
 
@@ -65,6 +67,8 @@ class Service:
     remarks: Callable[[], Mapping[str, str]] = dict
     loop_database: Database | None = None
     on_batch: Callable[[list[Any]], object] | None = None
+    share: Callable[[Sequence[Any]], list[str]] | None = None
+    heard: Callable[[str], object] | None = None
     gather_ms: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -438,6 +442,8 @@ def _start(each: Running) -> None:
 
         hears = bool(service.subscribers.table)
         each.relay = Relay(database, host.bus, Lease(database, "relay", host.instance, role_lease), known if hears else None)
+        if database.is_postgresql:
+            _listen_for_outbox(each, each.relay.lease)
         each.tasks["relay"] = asyncio.create_task(each.relay.serve(), name=f"{host.name} relay")
     if service.subscribers.table:
         loop_database = service.loop_database or database
@@ -447,6 +453,8 @@ def _start(each: Running) -> None:
         each.loop.gather_ms = service.gather_ms
         if service.on_batch:
             each.loop.on_batch = service.on_batch
+        if service.share and service.heard and loop_database.is_postgresql:
+            _share(each, loop_database)
         each.tasks["loop"] = asyncio.create_task(each.loop.serve(), name=f"{host.name} loop")
         each.tasks["parked"] = asyncio.create_task(each.loop.retry_parked(), name=f"{host.name} parked")
     if service.workers:
@@ -466,6 +474,33 @@ def _start(each: Running) -> None:
         each.tasks["scheduler"] = asyncio.create_task(serve_alone(host.scheduler, service.tasks), name=f"{host.name} scheduler")
     for name, task in service.everywhere:
         each.tasks[name] = asyncio.create_task(task(), name=f"{host.name} {name}")
+
+
+def _listen_for_outbox(each: Running, lease: Lease) -> None:
+    """What this instance announces while another has the relay's lease: that one is told, else it would look a second later."""
+    database, instance = each.service.database, each.host.instance
+
+    async def tell(tx: Tx) -> None:
+        if not lease.ours:
+            await notify(tx, OUTBOX, instance, "")
+
+    database.tell_relay = tell
+    notices = Notices(database, instance, {OUTBOX: lambda text: database.outbox_wake.set()})
+    each.tasks["notices"] = asyncio.create_task(notices.serve(), name=f"{each.host.name} notices")
+
+
+def _share(each: Running, database: Database) -> None:
+    """The instances that do not read hear from the one that does what it has just handled."""
+    service, instance = each.service, each.host.instance
+    assert each.loop and service.share and service.heard
+    share = service.share
+
+    async def tell(tx: Tx, batch: Sequence[Any]) -> None:
+        await notify(tx, LEARNT, instance, *share(batch))
+
+    each.loop.tell_others = tell
+    notices = Notices(database, instance, {LEARNT: service.heard})
+    each.tasks["learnt"] = asyncio.create_task(notices.serve(), name=f"{each.host.name} learnt")
 
 
 _answering: set[asyncio.Task[None]] = set()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from shared.inbox import Incoming
+from shared.notices import packed
 from shared.runtime import Host, Service
 
 from gateway import jobs
@@ -78,7 +80,9 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
             name="gateway",
             database=database,
             loop_database=read,
-            on_batch=teller(live),
+            on_batch=lambda batch: tell(live, learnt(batch)),
+            share=lambda batch: packed(json.dumps(row) for row in learnt(batch)),
+            heard=lambda text: tell(live, map(json.loads, text.splitlines())),
             gather_ms={"*": 40},
             subscribers=subscribers(),
             answers=answers(handlers),
@@ -93,27 +97,20 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
         )
 
 
-def teller(live: Live) -> Callable[[list[Incoming]], None]:
+def learnt(batch: Sequence[Incoming]) -> Iterator[list[Any]]:
+    """What pages and waiting requests, here and in the other instances, are told of each message."""
+    for incoming in batch:
+        envelope = incoming.envelope
+        tokens = envelope.subject.split(".")
+        try:
+            body = json.loads(incoming.body)
+        except ValueError:  # it is a dead letter now
+            continue
+        service, run = str(body.get("service", "")), str(body.get("run", ""))
+        yield [tokens[4], ".".join(tokens[2:4]), service, run, envelope.sequence, envelope.id, envelope.causation]
+
+
+def tell(live: Live, rows: Iterable[list[Any]]) -> None:
     """After each batch of the loop: tell open pages and waiting requests what the read model knows now."""
-
-    def tell(batch: list[Incoming]) -> None:
-        for incoming in batch:
-            envelope = incoming.envelope
-            tokens = envelope.subject.split(".")
-            try:
-                body = json.loads(incoming.body)
-            except ValueError:  # it is a dead letter now
-                continue
-            live.tell(
-                Learnt(
-                    organisation=tokens[4],
-                    kind=".".join(tokens[2:4]),
-                    service=str(body.get("service", "")),
-                    run=str(body.get("run", "")),
-                    sequence=envelope.sequence,
-                ),
-                envelope.id,
-                envelope.causation,
-            )
-
-    return tell
+    for organisation, kind, service, run, sequence, *ids in rows:
+        live.tell(Learnt(organisation=organisation, kind=kind, service=service, run=run, sequence=sequence), *ids)
