@@ -336,7 +336,9 @@ def troubled(name: str, error: Exception) -> Unavailable | None:
         what, advice = TOLD[code]
         return Unavailable(code, f"the database of {name} {what}", advice)
     # PostgreSQL's classes: connection, resources, an operator's intervention, its own disk.
-    gone = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    # What its client says by itself, without a state of the server's, is about the connection too.
+    broken = hasattr(orig, "sqlstate") and not state
+    gone = broken or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated)
     if gone or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or state[:2] in ("08", "53", "57", "58"):
         return away(name, error)
     return None
