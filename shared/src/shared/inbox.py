@@ -27,6 +27,7 @@ from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
 from shared.faults import point
 from shared.lease import Lease
 from shared.subscribers import Envelope, Subscribers
+from shared.turns import turns
 
 BATCH = 200
 PULL = 500
@@ -211,10 +212,13 @@ class Loop:
                             raw.data.decode("utf-8", "replace"),
                         )
                     )
-                if batch:
+                while batch:
+                    at_once = await turns.portion(len(batch))
+                    part, batch = batch[:at_once], batch[at_once:]
                     point("loop.taken")
-                    await self.take(batch)
+                    await self.take(part)
                     point("loop.committed")
+                    self._turned()
                 for raw in raws:
                     await raw.ack()
                 if raws:
