@@ -29,7 +29,7 @@ def remembered_logins() -> Path:
 
 
 def target() -> tuple[str, str]:
-    """(address, token) to talk to: $KIOPS_URL and $KIOPS_TOKEN (or the file $KIOPS_TOKEN_FILE), this machine's own platform, else the last login."""
+    """(address, token): $KIOPS_URL with $KIOPS_TOKEN or $KIOPS_TOKEN_FILE, this machine's own platform, else the last login."""
     if url := os.environ.get("KIOPS_URL"):
         file = os.environ.get("KIOPS_TOKEN_FILE")
         kept = Path(file).read_text().strip() if file and os.path.exists(file) else ""

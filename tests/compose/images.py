@@ -231,6 +231,8 @@ def python_base(engine: DockerEngine, name: str, busybox: Path) -> None:
     for library in (f"/usr/lib/x86_64-linux-gnu/{each}" for each in LIBRARIES):
         if os.path.exists(library):
             image.copy(library)
+    for program in ("setpriv", "nice", "prlimit"):
+        image.copy(f"/usr/bin/{program}")
     image.copy("/usr/bin/git")
     for program in ("git-remote-http", "git-remote-https", "git-upload-pack", "git-receive-pack", "git-sh-setup"):
         place = f"/usr/lib/git-core/{program}"

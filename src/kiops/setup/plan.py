@@ -13,7 +13,7 @@ from kiops.setup import apt, commands, engine, places, python, tools
 from kiops.setup.screen import NeedsHelp, Screen
 
 ENGINE_COMMANDS = {"up", "demo", "serve", "test"}
-SIZES_MB = {"run": 250, "test": 520, "semgrep": 300, "binaries": 210, "edge": 190, "node": 200, "go": 250}
+SIZES_MB = {"run": 250, "test": 520, "semgrep": 300, "binaries": 210, "edge": 190, "node": 200, "go": 250, "compose": 60}
 """What each takes on disk, uv included, as measured on Linux, x86-64."""
 
 

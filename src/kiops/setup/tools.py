@@ -51,6 +51,10 @@ TOOLS = (
     Tool("npm", "node", "bin/npm", "11.17.0", None, ("--version",)),
     Tool("go", "go", "lib/python3.*/site-packages/go/bin/go", "1.27.3", None, ("version",)),
     Tool(
+        "docker-compose", "compose", "lib/python3.*/site-packages/compose/docker-compose", "2.22.0",
+        "e849450f1c5c20123aa7d63291e2a818b7a117f2e03e432853ece463dd09e67a", ("version",),
+    ),
+    Tool(
         "traefik", "edge", "bin/traefik", "3.7.15",
         "34bfdfa88e321ad496d829910c6145a0743eae09cdf290e3e114b137eb948e30", ("version",),
     ),
@@ -58,10 +62,19 @@ TOOLS = (
 NATS_SHA256 = "dd9b8a99f78955e35108355176d2fe61269efb909698eb9fce3d5d81a70e2bda"
 NATS_VERSION = "2.15.1"
 
-LOCKS = {"semgrep": "scan engines", "binaries": "scan engines", "edge": "edge", "node": "Node.js", "go": "Go"}
+LOCKS = {
+    "semgrep": "scan engines",
+    "binaries": "scan engines",
+    "edge": "edge",
+    "node": "Node.js",
+    "go": "Go",
+    "compose": "Docker Compose",
+}
 """Each lock and what a person calls what it brings."""
-ONLY_TESTS = {"node": "npm", "go": "go"}
-"""Locks that tests alone need (go: the heavy ones), and the program that makes them needless where it is there already."""
+ONLY_TESTS = {"node": "npm", "go": "go", "compose": "docker-compose"}
+"""Locks that tests alone need, and the program that makes them needless where it is there already."""
+HEAVY_TESTS = {"go", "compose"}
+"""Of these the ones that only heavy tests need."""
 
 
 def lock_file(lock: str) -> Path:
@@ -72,7 +85,9 @@ def missing(*, tests: bool = False, heavy: bool = False) -> list[str]:
     """Locks whose environment is not there, or is of another lock."""
     wanted = [lock for lock in LOCKS if lock not in ONLY_TESTS]
     if tests:
-        wanted += [lock for lock, program in ONLY_TESTS.items() if (heavy or lock != "go") and not commands.find(program)]
+        wanted += [
+            lock for lock, program in ONLY_TESTS.items() if (heavy or lock not in HEAVY_TESTS) and not commands.find(program)
+        ]
     return [lock for lock in wanted if not _made(lock)]
 
 
