@@ -58,7 +58,7 @@ async def _service(name: str, settings: object, root: Path) -> str:
     with contextlib.nullcontext() if at else locked(data, name):
         for folder in sorted(package.glob("migrations*")):
             database = folder.name.removeprefix("migrations").strip("_") or name
-            url = at.replace("{database}", database.replace("-", "_"))
+            url = settings.database_at(database)  # type: ignore[attr-defined]
             async with open_engines(database, sa.MetaData(), path=data / f"{database}.db", url=url, clock=Clock()) as opened:
                 await chassis.migrate(opened, folder)
                 told.append(f"{database} at {await chassis.at(opened)}")

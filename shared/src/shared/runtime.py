@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from sqlalchemy.engine import make_url
 
 from shared import ids, logging, migrate, sealing, tracing, upkeep
 from shared.bus import EVENTS, HEARS, SERVICES, Bus
@@ -118,7 +119,9 @@ class Host:
         `name` when it is not the service's (the gateway's read model); `synchronous` NORMAL for what can be rebuilt.
         """
         name = name or self.name
-        url = self.settings.database_url.get_secret_value().replace("{database}", name.replace("-", "_"))
+        url = self.settings.database_at(name)
+        if url and (password := make_url(url).password):
+            self.mask(password)
         async with open_engines(
             name, metadata, path=self.data / f"{name}.db", url=url, clock=self.clock, synchronous=synchronous
         ) as database:
@@ -165,8 +168,6 @@ class Running:
 
     async def failing(self) -> dict[str, str]:
         """What is not ready, by name; empty when all is."""
-        import sqlalchemy as sa
-
         out: dict[str, str] = {}
         for database in {self.service.database, self.service.loop_database or self.service.database}:
             try:

@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.errors import Broken
+
 
 class ServiceSettings(BaseSettings):
     """The base of a service's settings. Subclass with `env_prefix`::
@@ -68,6 +70,30 @@ class PlatformSettings(ServiceSettings, env_prefix="KIOPS_"):
         "the same for all instances.",
     )
     heartbeat_seconds: float = Field(2.0, description="How often a running job says that it lives.")
+
+    def database_at(self, name: str) -> str:
+        """The PostgreSQL address of a database; empty when databases are SQLite files.
+
+        Raises Broken `database.url`, which does not show what was given: a password is in it.
+        """
+        given = self.database_url.get_secret_value()
+        if not given:
+            return ""
+        from sqlalchemy.engine import make_url
+
+        address = given.replace("{database}", name.replace("-", "_"))
+        try:
+            parts = make_url(address)
+            whole = parts.drivername == "postgresql+asyncpg" and bool(parts.database)
+        except Exception:
+            whole = False
+        if not whole:
+            raise Broken(
+                "database.url",
+                "KIOPS_DATABASE_URL is no address of a PostgreSQL database",
+                "Write postgresql+asyncpg://{database}:PASSWORD@HOST/{database}; percent-encode what is special in the password.",
+            ) from None
+        return address
 
     @property
     def root(self) -> Path:
