@@ -100,11 +100,10 @@ async def test_a_job_of_a_stopped_instance_is_done_by_the_next(platform, nats, t
         async with p.services["webhook"].service.database.write() as tx:
             await tx.put(toys.push(1))
 
-        async def running():
-            return bool(p.services["builder"].jobs.running)
+        async def child():
+            return bool(leftovers(str(nats.root.resolve()), "builder"))
 
-        await toys.until(running)
-        await asyncio.sleep(0.3)
+        await toys.until(child)
     assert leftovers(str(nats.root.resolve()), "builder") == []
     assert not stamps.exists()
     async with platform({"webhook": toys.webhook, "builder": slow}) as p:
@@ -181,9 +180,11 @@ async def test_a_position_of_another_stream_is_told_not_read(platform, nats, tmp
     shutil.rmtree(nats.root / "bus" / "store")
     nats.start()
     async with platform(wires) as p:
-        await asyncio.sleep(0.5)
-        failing = await p.failing()
-        assert "not the one this database knows" in failing["builder"]["stream"]
+
+        async def told():
+            return "not the one this database knows" in (await p.failing()).get("builder", {}).get("stream", "")
+
+        await toys.until(told)
 
 
 @pytest.mark.parametrize("name", ["webhook", "builder"])

@@ -114,7 +114,7 @@ async def test_a_long_body_may_take_its_time_once_it_has_begun() -> None:
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.5)
         writer.write(b"b")
         writer.close()
 
@@ -125,7 +125,7 @@ async def test_a_long_body_may_take_its_time_once_it_has_begun() -> None:
 
     async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
         place = server.sockets[0].getsockname()[:2]
-        await exchange(place, "GET", "/", into=keep, timeout_seconds=0.3)
+        await exchange(place, "GET", "/", into=keep, timeout_seconds=1)
         assert b"".join(parts) == b"ab"
         with pytest.raises(TimeoutError):
             await exchange(place, "GET", "/", timeout_seconds=0.3)

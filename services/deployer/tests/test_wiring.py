@@ -135,7 +135,6 @@ async def serve(bus: Bus, number: int) -> None:
 
     about = {**ORG, "run": f"run_{number}", "number": number}
     await bus.say("webhook", PushReceived(**about, service_name="shop", trigger=Trigger.WEBHOOK, environments=["dev"]))
-    await asyncio.sleep(0.3)
     await bus.say("builder", BuildSucceeded(**about, build="bld", image=f"shop:{number}", image_id=f"sha256:{number}"))
     await bus.say("gate", decision(await bus.hear("gate", DeployRequested, number)))
     order = await bus.hear("operator-proxy", ApplyRelease, number)

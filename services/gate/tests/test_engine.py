@@ -71,15 +71,16 @@ async def test_a_policy_that_computes_too_long_is_ended_by_the_kernel() -> None:
 
 
 async def test_the_worker_stays_warm_and_leaves_when_idle(cases: list[dict[str, Any]]) -> None:
-    raw = EmbeddedRegorus(idle_seconds=0.3)
+    raw = EmbeddedRegorus(idle_seconds=1)
     engine, bundle = PolicyEngine(raw), default_bundle()
     assert raw.pid is None
     await engine.evaluate(bundle, cases[0]["input"])
     first = raw.pid
     await engine.evaluate(bundle, cases[1]["input"])
     assert raw.pid == first
-    await asyncio.sleep(0.8)
-    assert raw.pid is None
+    async with asyncio.timeout(30):
+        while raw.pid is not None:
+            await asyncio.sleep(0.02)
     assert not Path(f"/proc/{first}").exists()
     assert (await engine.evaluate(bundle, cases[0]["input"])).problem == ""
     await engine.close()

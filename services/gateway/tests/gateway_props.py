@@ -57,7 +57,7 @@ class Gateway:
         await self.settled()
 
     async def settled(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await self.platform.settled():
                 await asyncio.sleep(0.02)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import gateway_journeys as journeys
@@ -186,9 +187,11 @@ async def served(gateway: Gateway) -> Any:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def events(response: httpx.Response, count: int) -> list[tuple[str, Any, str]]:
-    """(event, data, id) of the first so many events."""
-    found, name, number = [], "", ""
+async def events(
+    response: httpx.Response, count: int, found: list[tuple[str, Any, str]] | None = None
+) -> list[tuple[str, Any, str]]:
+    """(event, data, id) of the first so many events; each is in `found` as soon as it was read."""
+    found, name, number = found if found is not None else [], "", ""
     async for line in response.aiter_lines():
         if line.startswith("event: "):
             name = line[7:]
@@ -202,38 +205,47 @@ async def events(response: httpx.Response, count: int) -> list[tuple[str, Any, s
     return found
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 async def test_open_pages_learn_what_the_projections_learnt(gateway: Gateway, served: httpx.AsyncClient) -> None:
     story = journeys.registered()
     journeys.push(story, 1)
     async with served.stream("GET", "/api/v1/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
-        reading = asyncio.create_task(events(response, 1 + len(story.told)))
-        await asyncio.sleep(0.1)
+        read: list[Any] = []
+        reading = asyncio.create_task(events(response, 1 + len(story.told), read))
+        await until(lambda: bool(read))
         await gateway.tell(*(message for message, _ in story.told))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             heard = await reading
     assert heard[0][0] == "stream-state" and heard[0][1]["live"] is True
     pushed = next(data for _, data, _ in heard if data.get("kind") == "push.received")
     assert (pushed["run"], pushed["service"]) == ("run_1", "svc_shop")
     async with served.stream("GET", "/api/v1/runs/run_1/events") as response:
-        reading = asyncio.create_task(events(response, 2))
-        await asyncio.sleep(0.1)
+        read = []
+        reading = asyncio.create_task(events(response, 2, read))
+        await until(lambda: bool(read))
         journeys.finished(story, 1, "success")
         await gateway.tell(story.told[-1][0])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert (await reading)[1][1]["kind"] == "run.finished"
 
 
 async def test_pages_are_told_when_the_bus_is_away(gateway: Gateway, served: httpx.AsyncClient, nats: Any) -> None:
     async with served.stream("GET", "/api/v1/events") as response:
-        reading = asyncio.create_task(events(response, 3))
-        await asyncio.sleep(0.1)
+        read: list[Any] = []
+        reading = asyncio.create_task(events(response, 3, read))
+        await until(lambda: bool(read))
         nats.kill()
         # Pages still answer from the read model meanwhile.
         assert (await gateway.client.get("/api/v1/services")).status_code == 200
-        await asyncio.sleep(1.5)
+        await until(lambda: len(read) == 2)
         nats.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert [data["live"] for _, data, _ in await reading] == [True, False, True]
 
 
@@ -263,15 +275,16 @@ async def test_a_build_log_is_followed_live_and_continued_where_it_was(gateway: 
     async with served.stream(
         "GET", "/api/v1/builds/run_1/log", headers={"accept": "text/event-stream", "last-event-id": "2"}
     ) as response:
-        reading = asyncio.create_task(events(response, 5))
-        await asyncio.sleep(0.2)
+        read: list[Any] = []
+        reading = asyncio.create_task(events(response, 5, read))
+        await until(lambda: len(read) == 2)
         await write({"from": 3, "lines": lines(4, 5), "progress": None, "end": True})
         from shared.objects import ObjectStore
 
         stored = "\n".join(json.dumps(line) for line in lines(1, 5)).encode()
         reference = await ObjectStore(gateway.root / "objects", "builder").put(stored, "ndjson")
         await gateway.tell(end[0].model_copy(update={"log": reference, "log_lines": 5}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             heard = await reading
     assert [(name, number) for name, _, number in heard] == [
         ("line", "3"),

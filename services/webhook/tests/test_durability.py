@@ -76,7 +76,10 @@ async def test_the_disk_has_the_delivery_before_the_sender_has_the_answer(
         with httpx.Client(timeout=30) as client:
             assert send(client, url + path, secret, 1).json()["run"]["number"] == 1
             assert send(client, url + path, secret, 2).json()["run"]["number"] == 2
-        await asyncio.sleep(0.3)
+        # strace writes its lines a moment after the calls.
+        async with asyncio.timeout(30):
+            while len(re.findall(r"(?:write|send)\w*\(.*HTTP/1\.1 202", trace.read_text(errors="replace"))) < 2:
+                await asyncio.sleep(0.02)
     lines = trace.read_text(errors="replace").splitlines()
     asked = [index for index, line in enumerate(lines) if f"POST {path[:20]}" in line]
     answered = [index for index, line in enumerate(lines) if re.search(r"(write|send)\w*\(.*HTTP/1\.1 202", line)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any
 
@@ -396,11 +397,16 @@ async def test_every_fact_twice_and_late_ones_end_a_run_once(props: Props) -> No
 
 
 # -- nobody speaks -----------------------------------------------------------------------------------------------------
-async def turn(props: Props, name: str) -> None:
-    """Some turns of one of the tasks that the service runs."""
+async def turn(props: Props, name: str, *, until: Callable[[], Awaitable[object]] | None = None) -> None:
+    """Some turns of one of the tasks that the service runs: until it did something, or for a while in which it is to do nothing."""
     (task,) = [function for its, function in props.service.tasks if its == name]
     running = asyncio.ensure_future(task())
-    await asyncio.sleep(0.15)
+    if until is None:
+        await asyncio.sleep(0.15)
+    else:
+        async with asyncio.timeout(30):
+            while not await until():
+                await asyncio.sleep(0.01)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
@@ -415,7 +421,7 @@ async def test_a_step_whose_owner_is_silent_fails_the_run(wired: Wired) -> None:
         await turn(props, "reaper")
         assert await ended(props) == []
         props.clock.move(10)
-        await turn(props, "reaper")
+        await turn(props, "reaper", until=lambda: ended(props))
         assert await ended(props) == [(1, RunState.FAILED, "gate", "run.step_silent")]
 
 
@@ -429,7 +435,7 @@ async def test_a_run_has_a_deadline(wired: Wired) -> None:
             await turn(props, "reaper")
         assert await ended(props) == []
         props.clock.move(10)
-        await turn(props, "reaper")
+        await turn(props, "reaper", until=lambda: ended(props))
         assert await ended(props) == [(1, RunState.FAILED, "source", "run.deadline")]
         (fact,) = await props.sent(RunFinished)
         assert fact.reason == "not over after 0.166667 h; still open: build, gate, sast, sca, source"
@@ -475,7 +481,12 @@ async def test_raw_bodies_go_after_their_time_and_quiet_endpoints_are_ready_agai
         await turn(props, "retention")
         assert [row["body"] is None for row in await props.rows(tables.deliveries)] == [False]
         props.clock.move(31 * 86_400)
-        await turn(props, "retention")
+
+        async def forgotten() -> bool:
+            states = [fact.state for fact in await props.sent(EndpointChanged)]
+            return states[-1] == "ready" and [row["body"] for row in await props.rows(tables.deliveries)] == [None]
+
+        await turn(props, "retention", until=forgotten)
         (row,) = await props.rows(tables.deliveries)
         assert (row["body"], row["code"]) == (None, "delivery.run")
         assert [fact.state for fact in await props.sent(EndpointChanged)] == ["ready", "active", "ready"]

@@ -230,11 +230,11 @@ async def test_the_stream_tells_that_something_changed(gateway: Any) -> None:
         async with client.stream("GET", "/live", params={"service": fact.service}, cookies=session_cookie) as stream:
             assert stream.headers["content-type"].startswith("text/event-stream")
             chunks = stream.aiter_text()
-            heard += await asyncio.wait_for(anext(chunks), 5)
+            heard += await asyncio.wait_for(anext(chunks), 30)
             await register(gateway, "other")
             await gateway.tell(fact.model_copy(update={"description": "one"}))
             while "changed" not in heard:
-                heard += await asyncio.wait_for(anext(chunks), 5)
+                heard += await asyncio.wait_for(anext(chunks), 30)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     assert heard.startswith('event: state\ndata: {"live":true')
