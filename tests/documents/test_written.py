@@ -80,11 +80,15 @@ def test_the_search_for_commands_sees_them() -> None:
     assert commands_in("say `kiops\nsettings` and `./kiops runs list`") == ["kiops settings", "kiops runs list"]
 
 
+COMPOSE = set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text()))
+"""What compose.yaml itself takes from the shell."""
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_settings_that_are_named_exist(path: Path) -> None:
     prefixes = "KIOPS|GATEWAY|WEBHOOK|BUILDER|SCANNER|GATE|DEPLOYER|OPERATOR_PROXY"
     for name in re.findall(rf"(?<![A-Z_])(?:{prefixes})_[A-Z0-9_]*[A-Z0-9]", path.read_text()):
-        assert name in SETTINGS | NOT_SETTINGS, f"there is no setting {name}"
+        assert name in SETTINGS | NOT_SETTINGS | COMPOSE, f"there is no setting {name}"
 
 
 # -- the journey -------------------------------------------------------------------------------------------------------
