@@ -71,3 +71,11 @@ def fill(folder: Path) -> None:
 def free(folder: Path) -> None:
     """Room again."""
     (folder / FILLER).unlink()
+
+
+def resize(folder: Path, megabytes: int = 0) -> None:
+    """Give a disk another size: no more than it uses when none is said."""
+    stat = os.statvfs(folder)
+    used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize // 1024
+    size = f"{megabytes}m" if megabytes else f"{used}k"
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True, capture_output=True)
