@@ -122,23 +122,26 @@ async def enqueue(
     here = current.get()
     name = job_id or ids.new("job")
     order = ids.uuid7()
-    table = tx.database.metadata.tables["job"]
+    kept = tx.database.statements.get(("job",))
+    if kept is None:
+        kept = tx.database.statements["job",] = tx.database.metadata.tables["job"].insert()
     await tx.execute(
-        table.insert().values(
-            id=name,
-            organisation_id=organisation or here.organisation or "main",
+        kept,
+        {
+            "id": name,
+            "organisation_id": organisation or here.organisation or "main",
             # Milliseconds and the counter within them: jobs stored by one process are in order.
-            number=int(order[:12] + order[13:16], 16),
-            kind=kind,
-            key=key,
-            run=run,
-            payload=dict(payload),
-            context={"causation": here.causation, "traceparent": here.traceparent},
-            state="queued",
-            deadline_seconds=deadline_seconds,
-            not_before_ms=(await tx.database.now_ms(tx) + int(delay_seconds * 1000)) if delay_seconds else 0,
-            created_at_ms=tx.database.clock.now_ms(),
-        )
+            "number": int(order[:12] + order[13:16], 16),
+            "kind": kind,
+            "key": key,
+            "run": run,
+            "payload": dict(payload),
+            "context": {"causation": here.causation, "traceparent": here.traceparent},
+            "state": "queued",
+            "deadline_seconds": deadline_seconds,
+            "not_before_ms": (await tx.database.now_ms(tx) + int(delay_seconds * 1000)) if delay_seconds else 0,
+            "created_at_ms": tx.database.clock.now_ms(),
+        },
     )
     tx.after_commit(tx.database.jobs_wake.set)
     return name

@@ -63,11 +63,12 @@ class Connection:
         driver = self.sync_connection.connection.driver_connection
         try:
             await self._engine.begin_immediate(driver)
+            before = driver.total_changes
             yield
         except BaseException:
             transaction.rollback()
             raise
-        await self._engine.commit(transaction)
+        await self._engine.commit(transaction, changed=driver.total_changes != before)
 
     async def close(self) -> None:
         self.sync_connection.close()
@@ -137,9 +138,10 @@ class Engine:
             except sqlite3.OperationalError as later:
                 raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, later) from later
 
-    async def commit(self, transaction: sa.RootTransaction) -> None:
+    async def commit(self, transaction: sa.RootTransaction, *, changed: bool = True) -> None:
+        """Commit, in the writer's thread when it waits for the disk: a transaction that changed no row has nothing to wait for."""
         try:
-            if self._durable:
+            if self._durable and changed:
                 await self._apart(transaction.commit)
             else:
                 transaction.commit()
