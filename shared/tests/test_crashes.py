@@ -70,3 +70,28 @@ async def test_workers_relay_and_loop_outlive_a_postgresql_that_crashes(platform
         done = [tuple(line.split()) for line in stamps.read_text().splitlines()]
         assert len(done) == len(set(done)), "a job was done twice under one token"
         await toys.until(p.settled, 30)
+
+
+async def test_folders_of_attempts_that_were_killed_are_removed(platform, nats, tmp_path: Path) -> None:
+    """What a killed instance left of an attempt goes at the next start: here of a job that has ended, and of an unknown one."""
+    wires = {"webhook": toys.webhook, "builder": toys.builder_wire(tmp_path / "stamps")}
+    async with platform(wires) as p:
+        builder = p.services["builder"]
+        async with p.services["webhook"].service.database.write() as tx:
+            await tx.put(toys.push(1))
+
+        async def done() -> bool:
+            return (tmp_path / "stamps").exists() and await builder.jobs.open_jobs() == 0
+
+        await toys.until(done)
+        async with builder.service.database.read() as tx:
+            ended = await tx.scalar(builder.jobs.table.select())
+    work = nats.root / "services" / "builder" / "work"
+    for name in (f"{ended}-1", "job_nobody-3"):
+        (work / name / "source").mkdir(parents=True)
+    async with platform(wires):
+
+        async def clean() -> bool:
+            return not list(work.glob("*"))
+
+        await toys.until(clean)

@@ -55,7 +55,13 @@ class Jobs:
 
     async def serve(self) -> None:
         log = logging.get(self.mark.service)
-        await self._reclaim()
+        while True:
+            try:
+                await self._reclaim()
+                break
+            except Unavailable as error:
+                log.warning("jobs wait for the database", error=str(error))
+                await asyncio.sleep(1)
         beat = asyncio.create_task(self._heartbeat())
         try:
             while True:
@@ -91,6 +97,7 @@ class Jobs:
     async def _reclaim(self) -> None:
         """Free what an earlier instance on this SQLite file held, and remove the folders of its attempts."""
         if self.database.is_postgresql:
+            await self._remove_stale()
             return
         async with self.database.write() as tx:
             await tx.execute(
@@ -100,6 +107,26 @@ class Jobs:
             )
         if self.work.exists():
             await asyncio.to_thread(shutil.rmtree, self.work, True)
+
+    async def _remove_stale(self) -> None:
+        """Remove folders of attempts that no instance can be at: ours that were killed, where others may share the place."""
+        paths = list(self.work.glob("*-*"))
+        if not paths:
+            return
+        here = self.table.c.id.in_({path.name.rpartition("-")[0] for path in paths})
+        async with self.database.read() as tx:
+            rows = await tx.all(sa.select(self.table.c.id, self.table.c.token).where(here, self.table.c.state == "running"))
+        held = {f"{row.id}-{row.token}" for row in rows}
+        for path in paths:
+            if path.name not in held:
+                await asyncio.to_thread(shutil.rmtree, path, True)
+
+    async def _remove_older(self, job: Job) -> None:
+        """Remove what attempts before this one left here: who was at them is dead, or will be refused."""
+        for path in self.work.glob(f"{job.id}-*"):
+            token = path.name.rpartition("-")[2]
+            if token.isdigit() and int(token) < job.token:
+                await asyncio.to_thread(shutil.rmtree, path, True)
 
     def _has_room(self, worker: Worker) -> bool:
         return sum(job.kind == worker.kind for job, _ in self._running.values()) < worker.slots
@@ -238,6 +265,8 @@ class Jobs:
         current.set(job.context)
         log = logging.get(self.mark.service).bind(job=job.id, kind=job.kind, token=job.token)
         try:
+            if job.token > 1:
+                await self._remove_older(job)
             try:
                 await self._work(worker, job, log)
             except LeaseLost:
