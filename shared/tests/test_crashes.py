@@ -35,6 +35,7 @@ def own_postgres(parts: Parts) -> Iterator[Postgres]:
         cluster.remove()
 
 
+@pytest.mark.slow
 @pytest.mark.one_database
 async def test_workers_relay_and_loop_outlive_a_postgresql_that_crashes(platform, own_postgres: Postgres, tmp_path: Path) -> None:
     """Killed in the middle of their transactions, again and again: no part has ended, nothing is lost or done twice."""
