@@ -1,4 +1,4 @@
-"""Writes the documents that are made from the code: docs/events.md, settings.md, commands.md and asyncapi.json.
+"""Writes the documents that are made from the code: docs/events.md, settings.md, commands.md, metrics.md and asyncapi.json.
 
     python tools/document.py            write them
     python tools/document.py --check    say which are not what the code says; exit code 1 when there is one
@@ -46,6 +46,13 @@ From a checkout each is written `./kiops ...`. `--json` prints one JSON object (
 as what happened, what to do and a code; the exit code is 0 (done), 1 (no: it failed, or was blocked), 2 (asked wrongly), 3
 (something is away) or 4 (a defect of ours). On the machine itself commands sign in with the token file in the data folder;
 elsewhere with `kiops login`."""
+
+
+METRICS_INTRO = """\
+Each service tells its own at `/-/<service>/metrics`, in Prometheus' text format, or as OpenMetrics to who asks for that. Nobody has
+to sign in there: let only your Prometheus reach `/-/`. A histogram's series end in `_bucket`, `_count` and `_sum`. Counters begin
+at 0 when a process starts. The values of labels come from bounded sets; `route` is a route's template, `other` where there was
+none. What to look at, and when to wake somebody: [monitoring](operations/monitoring.md)."""
 
 
 def sentence(cls: Any) -> str:
@@ -439,11 +446,26 @@ def sentence_of(text: str) -> str:
     return " ".join(text.split())
 
 
+def metrics() -> str:
+    from shared.metrics import BUCKETS, JOB_BUCKETS, METRICS
+
+    lines = [MADE, "# Metrics", "", METRICS_INTRO, ""]
+    rows = []
+    for metric in METRICS.values():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append((f"`{metric.full}`", metric.kind, labels, metric.text))
+    lines += [*table(("metric", "type", "labels besides `service`", "what"), rows), ""]
+    for what, buckets in (("Requests and messages", BUCKETS), ("Jobs", JOB_BUCKETS)):
+        lines.append(f"- {what}: buckets up to {', '.join(f'{bound:g}' for bound in buckets)} s.")
+    return "\n".join(lines) + "\n"
+
+
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "events.md": lambda: Messages().text(),
     "asyncapi.json": asyncapi,
     "settings.md": settings,
     "commands.md": commands,
+    "metrics.md": metrics,
 }
 
 

@@ -41,7 +41,7 @@ async def test_a_push_and_the_build_it_leads_to_are_one_trace(platform, tmp_path
                 for name in ("builder", "webhook"):
                     text = (await client.get(f"/-/{name}/metrics")).text
                     assert f'kiops_ready{{service="{name}"}} 1.0' in text
-                assert 'kiops_messages_total{message="build.succeeded",service="webhook"} 1.0' in text
+                assert 'kiops_messages_handled_total{message="build.succeeded",service="webhook"} 1.0' in text
                 answer = await client.get("/-/webhook/metrics")
                 assert 'route="/-/webhook/metrics"' in answer.text
     finally:

@@ -31,6 +31,15 @@ async def test_a_reader_hears_its_own_organisation_service_and_run() -> None:
     assert (await of_run)[1] == ("learnt", {"kind": "run.finished", "service": "svc_a", "run": "run_2", "sequence": 3})
 
 
+async def test_open_streams_are_counted() -> None:
+    live = Live()
+    following = live.follow("main")
+    assert live.readers == 0 and (await anext(following))[0] == "stream-state"
+    assert live.readers == 1
+    await following.aclose()  # type: ignore[attr-defined]
+    assert live.readers == 0
+
+
 async def test_the_state_of_the_stream_is_told_first_and_when_it_changes() -> None:
     live = Live()
     heard = asyncio.create_task(collect(live, 3))

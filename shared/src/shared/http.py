@@ -13,10 +13,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import ids, logging, tracing
+from shared import ids, logging, metrics, tracing
 from shared.bus import SERVICES
 from shared.context import Context, current, read_traceparent
 from shared.errors import KiopsError
+from shared.metrics import Durations
 
 if TYPE_CHECKING:
     from shared.runtime import Running
@@ -155,15 +156,19 @@ def _service(path: str) -> str:
 
 
 class Requests:
-    """Counts requests and their seconds by (service, route, method, status); the service by the path, as it is mounted."""
+    """Counts requests by (service, route, method, status), and what they took by all of these but the status."""
 
     def __init__(self) -> None:
-        self.seen: dict[tuple[str, str, str, str], list[Any]] = {}
+        self.seen: dict[tuple[str, str, str, str], int] = {}
+        self.took: dict[tuple[str, str, str], Durations] = {}
 
     def __call__(self, service: str, route: str, method: str, status: int, seconds: float) -> None:
-        row = self.seen.setdefault((service, route, method, str(status)), [0, 0.0])
-        row[0] += 1
-        row[1] += seconds
+        key = (service, route, method, str(status))
+        self.seen[key] = self.seen.get(key, 0) + 1
+        took = self.took.get(key[:3])
+        if took is None:
+            took = self.took[key[:3]] = Durations()
+        took.observe(seconds)
 
 
 def health_routes(app: FastAPI, name: str, running: Running) -> None:
@@ -183,5 +188,6 @@ def health_routes(app: FastAPI, name: str, running: Running) -> None:
         )
 
     @app.get(f"/-/{name}/metrics", include_in_schema=False)
-    async def metrics() -> Response:
-        return Response(await running.metrics(), media_type="text/plain; version=0.0.4")
+    async def told(request: Request) -> Response:
+        body, kind = metrics.text(await metrics.gather(running), request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": kind})

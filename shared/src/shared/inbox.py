@@ -26,6 +26,7 @@ from shared.database import Database, Tx, is_away
 from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
 from shared.faults import point
 from shared.lease import Lease
+from shared.metrics import Durations
 from shared.subscribers import Envelope, Subscribers
 from shared.turns import turns
 
@@ -61,7 +62,9 @@ class Loop:
         self.trouble = self.trouble_code = ""
         self.turned_at = database.clock.monotonic()
         self.handled = 0
-        self.seen: dict[str, list[Any]] = {}  # noun.verb -> [tries, seconds]
+        self.seen: dict[str, Durations] = {}  # by noun.verb: tries and what they took
+        self.failed: dict[str, int] = {}  # noun.verb -> tries that failed
+        self._caught_up_ms = self._handled_to_ms = database.clock.now_ms()
         self.on_batch: Callable[[list[Incoming]], object] = lambda batch: None
         self.tell_others: Callable[[Tx, Sequence[Incoming]], Awaitable[None]] | None = None
         self.gather_ms: Mapping[str, int] = {}
@@ -173,6 +176,7 @@ class Loop:
                     first = await subscription.next_msg(timeout=1)
                 except (TimeoutError, errors.TimeoutError):
                     self._turned()
+                    self._caught_up_ms = self.database.clock.now_ms()
                     if self.bus.connections != connection:
                         raise Unavailable("bus.away", "the connection to nats-server was lost") from None
                     if self.database.clock.monotonic() - heard > 2.5 * HEARTBEAT_SECONDS:
@@ -219,6 +223,8 @@ class Loop:
                     await self.take(part)
                     point("loop.committed")
                     self._turned()
+                if raws and raws[-1].metadata.num_pending == 0:
+                    self._caught_up_ms = self.database.clock.now_ms()
                 for raw in raws:
                     await raw.ack()
                 if raws:
@@ -247,6 +253,7 @@ class Loop:
             await self._one_by_one(batch)
         self.position = batch[-1].envelope.sequence
         self.handled += len(batch)
+        self._handled_to_ms = batch[-1].envelope.stored_at_ms
         self.on_batch(list(batch))
 
     async def _one_by_one(self, batch: Sequence[Incoming]) -> None:
@@ -261,6 +268,7 @@ class Loop:
                 if len(part) > 1:
                     await self._one_by_one(part)
                 else:
+                    self._count_failure(_name(part[0].envelope))
                     await self._set_aside(part[0], error)
 
     async def _handle_all(self, tx: Tx, batch: Sequence[Incoming]) -> None:
@@ -281,9 +289,7 @@ class Loop:
         await self.subscribers.fold(tx, new, self._watch if self.watched else None)
         each_took = (time.perf_counter() - began) / len(batch)
         for incoming in new:
-            seen = self.seen.setdefault(_name(incoming.envelope), [0, 0.0])
-            seen[0] += 1
-            seen[1] += each_took
+            self._count(_name(incoming.envelope), each_took)
 
     async def _unseen(self, tx: Tx, batch: Sequence[Incoming]) -> list[Incoming]:
         """Note the ids of a batch in one statement; those that were not there before."""
@@ -315,6 +321,20 @@ class Loop:
             return False
         await self._park(tx, "parked", incoming, key, attempts=0, code="behind", error="waits behind an earlier one of its key")
         return True
+
+    def _count(self, name: str, seconds: float) -> None:
+        took = self.seen.get(name)
+        if took is None:
+            took = self.seen[name] = Durations()
+        took.observe(seconds)
+
+    def _count_failure(self, name: str) -> None:
+        self.failed[name] = self.failed.get(name, 0) + 1
+
+    def behind_seconds(self) -> float:
+        """At most so long has the oldest message waited that is not handled: since the last one was stored that is, or since the
+        loop had nothing to read, whichever is later."""
+        return max(0.0, (self.database.clock.now_ms() - max(self._caught_up_ms, self._handled_to_ms)) / 1000)
 
     def _watch(self, incoming: Incoming) -> contextlib.AbstractContextManager[None]:
         """The block is what this message asks for: a span of its trace."""
@@ -371,9 +391,7 @@ class Loop:
             with self._in_trace(envelope):
                 await handler(tx, message, envelope)
         finally:
-            seen = self.seen.setdefault(message.name, [0, 0.0])
-            seen[0] += 1
-            seen[1] += time.perf_counter() - began
+            self._count(message.name, time.perf_counter() - began)
 
     async def _move(self, tx: Tx, sequence: int) -> None:
         moved = await tx.execute(self._move_statement, {"reader": self.service, "reached": sequence, **self.lease.fence()})
@@ -480,6 +498,7 @@ class Loop:
         except Exception as error:
             if _not_its_fault(error):
                 raise
+            self._count_failure(_name(incoming.envelope))
             code, text = _told(error)
             attempts = row.attempts + 1
             async with self.database.write() as tx:

@@ -49,6 +49,7 @@ class Job:
     _jobs: Jobs
     _folder: Path
     ended: bool = False
+    outcome: str = ""
     lost: bool = False
     stopping: bool = False
 
@@ -74,7 +75,7 @@ class Job:
             await self._fence(tx, outcome)
             yield tx
             point("job.finishing")
-        self.ended = True
+        self.ended, self.outcome = True, outcome
         point("job.finished")
 
     async def _fence(self, tx: Tx, outcome: str | None = None) -> None:

@@ -78,6 +78,15 @@ class Relay:
         async with self.database.read() as tx:
             return await tx.scalar(sa.select(sa.func.count()).where(outbox.c.sent.is_(False))) or 0
 
+    async def waiting(self) -> tuple[int, float]:
+        """How many rows wait, and the age of the oldest in seconds."""
+        outbox = self.database.outbox
+        query = sa.select(sa.func.count(), sa.func.min(outbox.c.created_at_ms)).where(outbox.c.sent.is_(False))
+        async with self.database.read() as tx:
+            row = await tx.one(query)
+        number, oldest = row if row is not None else (0, None)
+        return number, max(0.0, (self.database.clock.now_ms() - oldest) / 1000) if oldest is not None else 0.0
+
     async def _unsent(self) -> Sequence[sa.Row[Any]]:
         async with self.database.read() as tx:
             return await tx.all(self._waiting)

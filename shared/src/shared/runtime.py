@@ -47,8 +47,8 @@ DATABASE_SECONDS = 60
 @dataclass(frozen=True)
 class Service:
     """What a wire yields. `checks` raise (with a sentence) when the service is not ready. `remarks` says what is amiss though the
-    service is ready: sentences by name. `tasks` run as long as the service does, in one instance of it (the one that holds the
-    scheduler's lease); `everywhere` run in each.
+    service is ready: sentences by name. `figures` are values of metrics that only this service has. `tasks` run as long as the
+    service does, in one instance of it (the one that holds the scheduler's lease); `everywhere` run in each.
 
     `loop_database` is where the loop keeps its position, when that is not `database` (the gateway's read model). `on_batch` is told
     what the loop has just handled; `share` puts that into words for the service's other instances, which are told them by `heard`
@@ -66,6 +66,7 @@ class Service:
     everywhere: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
     checks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     remarks: Callable[[], Mapping[str, str]] = dict
+    figures: Callable[[], Mapping[str, float]] = dict
     loop_database: Database | None = None
     on_batch: Callable[[list[Any]], object] | None = None
     share: Callable[[Sequence[Any]], list[str]] | None = None
@@ -197,59 +198,12 @@ class Running:
     async def lag(self) -> int:
         """Messages not yet handled, plus outbox rows not yet sent."""
         waiting = await self.relay.unsent() if self.relay else 0
-        if self.loop:
-            info = await self.host.bus.api_call(f"CONSUMER.INFO.{EVENTS}.{self.host.name}")
-            waiting += info["num_pending"] + info["num_ack_pending"]
-        return waiting
+        return waiting + (await self.unheard() if self.loop else 0)
 
-    def _count_calls(self, registry: Any) -> None:
-        """Rate and duration per route and per kind of message."""
-        from prometheus_client import Counter
-
-        def counter(name: str, text: str, labels: list[str]) -> Any:
-            return Counter(f"kiops_{name}", text, ["service", *labels], registry=registry)
-
-        requests = counter("http_requests", "Requests answered", ["route", "method", "status"])
-        request_seconds = counter("http_request_seconds", "Time spent answering", ["route", "method", "status"])
-        seen = self.host.platform.requests.seen if self.host.platform else {}
-        for (service, *labels), (number, seconds) in seen.items():
-            if service == self.host.name:
-                requests.labels(service, *labels).inc(number)
-                request_seconds.labels(service, *labels).inc(seconds)
-        messages = counter("messages", "Messages handled, tries counted", ["message"])
-        message_seconds = counter("message_seconds", "Time spent in handlers", ["message"])
-        for name, (number, seconds) in (self.loop.seen if self.loop else {}).items():
-            messages.labels(self.host.name, name).inc(number)
-            message_seconds.labels(self.host.name, name).inc(seconds)
-
-    async def metrics(self) -> bytes:
-        """Prometheus text: queue depths, positions, dead letters."""
-        from prometheus_client import CollectorRegistry, Gauge, generate_latest
-
-        registry = CollectorRegistry()
-
-        def gauge(name: str, text: str, value: float) -> None:
-            Gauge(f"kiops_{name}", text, ["service"], registry=registry).labels(self.host.name).set(value)
-
-        gauge("ready", "1 when nothing fails", 0 if await self.failing() else 1)
-        if self.relay:
-            gauge("outbox_waiting", "Outbox rows not yet sent", await self.relay.unsent())
-        if self.loop:
-            gauge("stream_position", "Sequence up to which messages were handled", self.loop.position)
-            gauge("messages_handled_total", "Messages handled since the start", self.loop.handled)
-            for name, value in (await self.loop.counts()).items():
-                gauge(f"{name}_messages", "Messages set aside", value)
-        if self.jobs:
-            gauge("jobs_open", "Jobs that have not ended", await self.jobs.open_jobs())
-            gauge("jobs_running", "Jobs that run", len(self.jobs.running))
-        held = Gauge("kiops_role_held", "1 when this instance has the role", ["service", "role"], registry=registry)
-        for role, ours in self.roles().items():
-            held.labels(self.host.name, role).set(ours)
-        self._count_calls(registry)
-        rss, pss = memory_mb([os.getpid()])
-        gauge("process_rss_megabytes", "Resident memory of the process", rss)
-        gauge("process_pss_megabytes", "Proportional memory of the process", pss)
-        return generate_latest(registry)
+    async def unheard(self) -> int:
+        """Messages of the stream that are not handled yet. Raises Unavailable."""
+        info = await self.host.bus.api_call(f"CONSUMER.INFO.{EVENTS}.{self.host.name}", timeout_seconds=2)
+        return int(info["num_pending"] + info["num_ack_pending"])
 
 
 @dataclass

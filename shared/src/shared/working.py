@@ -10,6 +10,7 @@ import contextlib
 import errno
 import random
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from shared.database import Database
 from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
 from shared.faults import point
 from shared.jobs import Job, Worker
+from shared.metrics import JOB_BUCKETS, Durations
 from shared.processes import Mark
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -42,6 +44,8 @@ class Jobs:
     heartbeat_seconds: float = 10.0
     instance: str = field(default_factory=ids.uuid7)
     _running: dict[str, tuple[Job, asyncio.Task[None]]] = field(default_factory=dict)
+    outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
+    took: dict[str, Durations] = field(default_factory=dict)
     _stopping: bool = False
     _statements: dict[tuple[str, bool], Any] = field(default_factory=dict)
 
@@ -263,6 +267,7 @@ class Jobs:
 
     async def _attempt(self, worker: Worker, job: Job) -> None:
         current.set(job.context)
+        began = time.perf_counter()
         log = logging.get(self.mark.service).bind(job=job.id, kind=job.kind, token=job.token)
         try:
             if job.token > 1:
@@ -281,6 +286,9 @@ class Jobs:
             log.exception("a worker broke")
         finally:
             self._running.pop(job.id, None)
+            ended = (job.kind, job.outcome or ("lost" if job.lost else "again"))
+            self.outcomes[ended] = self.outcomes.get(ended, 0) + 1
+            self.took.setdefault(job.kind, Durations(JOB_BUCKETS)).observe(time.perf_counter() - began)
             if job._folder.exists():
                 await asyncio.shield(asyncio.to_thread(shutil.rmtree, job._folder, True))
             self.database.jobs_wake.set()
@@ -460,6 +468,27 @@ class Jobs:
                 )
             )
         return min(longest, max(0.05, (due - now) / 1000)) if due else longest
+
+    async def depths(self) -> dict[str, tuple[dict[str, int], float]]:
+        """By kind: how many jobs are waiting, delayed and running, and the age of the oldest waiting one in seconds."""
+        table = self.table
+        found: dict[str, tuple[dict[str, int], float]] = {}
+        async with self.database.read() as tx:
+            now = await self.database.now_ms(tx)
+            delayed = sa.case((table.c.not_before_ms > now, 1), else_=0)
+            rows = await tx.all(
+                sa.select(table.c.kind, table.c.state, delayed, sa.func.count(), sa.func.min(table.c.created_at_ms))
+                .where(table.c.state != "ended")
+                .group_by(table.c.kind, table.c.state, delayed)
+            )
+        for kind, state, is_delayed, number, oldest_ms in rows:
+            states, oldest = found.get(kind, ({}, 0.0))
+            name = "running" if state == "running" else "delayed" if is_delayed else "waiting"
+            states[name] = states.get(name, 0) + number
+            if name == "waiting":
+                oldest = max(oldest, (self.database.clock.now_ms() - oldest_ms) / 1000)
+            found[kind] = states, oldest
+        return found
 
     async def open_jobs(self) -> int:
         """How many jobs have not ended."""

@@ -72,6 +72,11 @@ class Live:
             queue.get_nowait()
         queue.put_nowait(item)
 
+    @property
+    def readers(self) -> int:
+        """How many streams are open."""
+        return len(self._readers)
+
     # -- the readers' side -------------------------------------------------------------------------------------------
     async def passed(self, message_id: str, timeout_seconds: float) -> bool:
         """Wait until the read model has learnt this message, or one that it led to. False when the time is over."""

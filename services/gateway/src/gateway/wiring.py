@@ -87,6 +87,7 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
             subscribers=subscribers(),
             answers=answers(handlers),
             routes=routes(site),
+            figures=lambda: {"live_readers": live.readers},
             tasks=[
                 ("sweep", lambda: jobs.sweep(database, settings, host.clock)),
             ],
