@@ -6,12 +6,15 @@ import itertools
 import re
 from typing import Any
 
+import pytest
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as strict
 from shared.bus import SERVICES
 from shared.metrics import BUCKETS, METRICS, OPENMETRICS
 
 from tests.flows.conftest import Town
+
+pytestmark = pytest.mark.one_database  # what is told is the same on both; the chassis' own tests read it on both
 
 STATES = ("waiting", "delayed", "running")
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -13,6 +13,8 @@ from shared import tracing
 from tests.flows.collector import Collector, Taken, collector
 from tests.flows.conftest import Town, town_of
 
+pytestmark = pytest.mark.one_database  # what is told is the same on both; the chassis' own tests read it on both
+
 SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
 
 
