@@ -373,6 +373,7 @@ class Bus:
 
         if self.seed.stat().st_mode & 0o077:
             raise Broken("bus.key_readable", f"the key file {self.seed.name} can be read by others", f"chmod 600 {self.seed}")
+        logging.masker.add(self.seed.read_text().strip())
         broker = NatsBroker(
             self.url,
             name=f"kiops-{self.service}",

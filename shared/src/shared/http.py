@@ -34,9 +34,9 @@ def problem(
         "title": code,
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": logging.masker.mask(detail),
         "advice": advice,
-        **more,
+        **logging.masker.clean(more),
     }
     return JSONResponse({key: value for key, value in body.items() if value != ""}, status, headers, PROBLEM)
 

@@ -440,7 +440,7 @@ class Loop:
                 "attempts": attempts,
                 "due_at_ms": self.database.clock.now_ms() + (int(_delay(attempts) * 1000) if table == "parked" else 0),
                 "code": code,
-                "error": error[:2000],
+                "error": logging.masker.mask(error)[:2000],
             },
             ["id"],
         )

@@ -17,6 +17,9 @@ masker = Masker()
 """Secrets that this process knows; `host.mask(secret)` adds to it."""
 
 
+_OURS = frozenset({"level", "timestamp", "service"})
+
+
 def _with_context(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     here = current.get()
     if here.correlation:
@@ -27,10 +30,7 @@ def _with_context(logger: Any, name: str, event: MutableMapping[str, Any]) -> Mu
 
 
 def _masked(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = masker.mask(value)
-    return event
+    return {key: value if key in _OURS else masker.clean(value) for key, value in event.items()}
 
 
 def configure(level: str = "info", file: Path | None = None) -> None:

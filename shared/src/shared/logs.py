@@ -40,12 +40,16 @@ class JobLog:
         """From now on this value is never written."""
         self.masker.add(secret)
 
+    def masked(self, text: str) -> str:
+        """The text as it may leave this process."""
+        return own_logging.masker.mask(self.masker.mask(text)).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
     def line(self, text: str, stage: str = "", stream: int = 1) -> int:
         """Add a line and return its number, counted from 1. `stream` is 1 or 2; text over 16,000 characters is cut."""
         if len(self.lines) >= MOST_LINES:
             self.clipped = True
             return len(self.lines)
-        text = own_logging.masker.mask(self.masker.mask(text)).replace("\0", "\N{REPLACEMENT CHARACTER}")
+        text = self.masked(text)
         if len(text) > LONGEST_LINE:
             text = text[:LONGEST_LINE] + f" … ({len(text) - LONGEST_LINE} more characters)"
         self.lines.append([int((self.clock.monotonic() - self.began) * 1000), stage, stream, text])
@@ -54,7 +58,7 @@ class JobLog:
 
     def progress(self, percent: int, stage: str, text: str = "") -> None:
         """What a watching page shows: 0 to 100, the stage, a sentence."""
-        self._progress = {"percent": percent, "stage": stage, "text": self.masker.mask(text)}
+        self._progress = {"percent": percent, "stage": stage, "text": self.masked(text)}
         self._news.set()
 
     async def _publish(self) -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared import logging
 from shared.errors import Broken
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ class KeyPair:
             pass
         if path.stat().st_mode & 0o077:
             raise Broken("key.readable", f"the key file {path.name} can be read by others", f"chmod 600 {path}")
-        return cls(PrivateKey(base64.b64decode(path.read_bytes())))
+        text = path.read_text()
+        logging.masker.add(text.strip())
+        return cls(PrivateKey(base64.b64decode(text)))
 
     @property
     def public(self) -> str:
@@ -46,9 +49,12 @@ class KeyPair:
         from nacl.public import SealedBox
 
         try:
-            return SealedBox(self._private).decrypt(base64.b64decode(sealed)).decode()
+            value = SealedBox(self._private).decrypt(base64.b64decode(sealed)).decode()
         except (CryptoError, ValueError) as error:
             raise Broken("credential.not_ours", "a credential was not sealed to this service's key", "Enter it again.") from error
+        # A secret of its own is never written from here on; of a credential its parts are taken care of where it is read.
+        logging.masker.add(value)
+        return value
 
 
 def seal(value: str, public_key: str) -> str:

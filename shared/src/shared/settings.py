@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared import logging
 from shared.errors import Broken
 
 
@@ -20,6 +22,14 @@ class ServiceSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    def model_post_init(self, context: Any) -> None:
+        """What is set as a secret is masked from now on, a password inside an address by itself too."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr) and (text := value.get_secret_value()):
+                logging.masker.add(text)
+                logging.masker.add(unquote(urlsplit(text).password or "") if "://" in text else "")
 
     def shown(self) -> dict[str, tuple[Any, str]]:
         """Every setting's value and sentence; secrets as `(set)` or `(not set)`, never their value."""

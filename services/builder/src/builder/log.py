@@ -30,7 +30,7 @@ class BuildLog:
 
     def masked(self, text: str) -> str:
         """A text as it may leave this process."""
-        return self._log.masker.mask(text).replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return self._log.masked(text)
 
     def say(self, text: str, stage: Stage | None = None, stream: int = 1) -> None:
         """A line of our own."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from shared import logging
 from shared.git.failures import Hints, SourceRefused
 
 PROTOCOLS = ("https", "http", "ssh", "file")
@@ -26,6 +27,11 @@ class Credential:
     username: str = ""
     password: str = field(default="", repr=False)
     private_key: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        # Whoever has opened one may come to write what git or a host says with it in.
+        logging.masker.add(self.password)
+        logging.masker.add(self.private_key)
 
 
 @dataclass(frozen=True, slots=True)
