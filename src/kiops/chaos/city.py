@@ -96,7 +96,7 @@ class City:
     def _start(self, called: str, name: str, file: Path) -> None:
         with open(self.root / f"{called}.out", "ab") as log:
             self.processes[called] = subprocess.Popen(
-                [sys.executable, *self.program, name, str(file)],
+                ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", sys.executable, *self.program, name, str(file)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
