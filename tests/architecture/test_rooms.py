@@ -31,7 +31,7 @@ ALWAYS = {
 SOMETIMES = {"routes", "jobs", "clients"}
 OWN = {
     "gateway": {
-        "access", "api", "audit", "contexts", "labels", "live", "migrations_read_model", "pages", "projections", "site",
+        "access", "api", "audit", "contexts", "labels", "live", "migrations_read_model", "pages", "projections", "rebuilding", "site",
         "static", "templates", "text", "journey", "logs",
     },
     "webhook": {"providers", "group", "sealed"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shared.bus import EVENTS, HEARS, LOGS, Bus, stored
+from shared.bus import EVENTS, HEARS, LOGS, REBUILD, Bus, stored
 from shared.errors import Broken
 from shared.permissions import BOOTSTRAP
 
@@ -52,8 +52,8 @@ def streams(replicas: int = 1) -> dict[str, dict[str, Any]]:
 
 
 def durables() -> dict[str, dict[str, Any]]:
-    """One durable per service on EVENTS, filtered to what it hears."""
-    return {
+    """One durable per service on EVENTS, filtered to what it hears; and one that reads the same from the first fact again."""
+    reading = {
         service: {
             "durable_name": service,
             "name": service,
@@ -66,6 +66,16 @@ def durables() -> dict[str, dict[str, Any]]:
         }
         for service, classes in HEARS.items()
     }
+    again = {
+        durable: {
+            **{key: value for key, value in reading[service].items() if key not in ("ack_wait", "max_ack_pending", "max_deliver")},
+            "durable_name": durable,
+            "name": durable,
+            "ack_policy": "none",
+        }
+        for service, durable in REBUILD.items()
+    }
+    return reading | again
 
 
 async def declare(bus: Bus, replicas: int = 1) -> None:
@@ -88,7 +98,7 @@ async def declare(bus: Bus, replicas: int = 1) -> None:
             there = await bus.api_call(f"CONSUMER.INFO.{EVENTS}.{name}")
             config = there["config"]
             same = sorted(config.get("filter_subjects") or [config.get("filter_subject")]) == settings["filter_subjects"]
-            if same and config.get("max_ack_pending") == settings["max_ack_pending"]:
+            if same and config.get("max_ack_pending") == settings.get("max_ack_pending", config.get("max_ack_pending")):
                 continue
         except Broken as error:
             if error.detail.get("err_code") != 10014:  # consumer not found

@@ -42,6 +42,8 @@ LOGS = "LOGS"
 SERVICES = ("gateway", "webhook", "builder", "scanner", "gate", "deployer", "operator-proxy")
 LOG_WRITERS = ("builder", "scanner", "deployer", "operator-proxy")
 LOG_READERS = ("gateway",)
+REBUILD = {"gateway": "gateway-rebuild"}
+"""The second durable of a service that can make its tables again from the first fact, beside those that serve."""
 
 _SERVICE_FACTS = (gateway.ServiceRegistered, gateway.ServiceChanged, gateway.ServiceDeleted)
 _RUN_ENDS = (webhook.RunSuperseded, webhook.RunCancelled, webhook.RunFinished)

@@ -208,7 +208,8 @@ class Loop:
                     raws.append(raw)
                     if at.sequence.stream <= self.position:
                         continue
-                    stored_ms = int(at.timestamp.timestamp() * 1000)
+                    # Cut, not rounded by way of a float: whoever reads this message gets the same time.
+                    stored_ms = int(raw.reply.split(".")[-2]) // 1_000_000
                     batch.append(
                         Incoming(
                             Envelope.read(headers, raw.subject, at.sequence.stream, stored_ms),
@@ -558,6 +559,10 @@ class Loop:
                 again = done.rowcount
             tx.after_commit(self.database.outbox_wake.set)
         return again
+
+    def look_again(self) -> None:
+        """Something may be parked that this loop did not park: its database was exchanged."""
+        self._may_be_parked = True
 
     async def counts(self) -> dict[str, int]:
         """How many messages are parked and how many are dead letters."""

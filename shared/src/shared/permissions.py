@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shared.bus import EVENTS, LOG_READERS, LOG_WRITERS, LOGS, SERVICES, answered_on, queries, stored
+from shared.bus import EVENTS, LOG_READERS, LOG_WRITERS, LOGS, REBUILD, SERVICES, answered_on, queries, stored
 from shared.facts._base import Fact, Order
 from shared.queries.every import EVERY
 
@@ -46,6 +46,8 @@ def rights(service: str) -> dict[str, list[str]]:
         f"{API}.CONSUMER.RESET.{EVENTS}.{service}",
         f"$JS.ACK.{EVENTS}.{service}.>",
     ]
+    if again := REBUILD.get(service):
+        publish += [f"{API}.CONSUMER.{verb}.{EVENTS}.{again}" for verb in ("INFO", "MSG.NEXT", "RESET")]
     if service in LOG_WRITERS:
         publish.append(f"log.{service}.*.*")
     if service in LOG_READERS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from shared.inbox import Incoming
@@ -19,20 +19,21 @@ from gateway.handlers import Handlers
 from gateway.handlers.endpoints import Endpoints
 from gateway.handlers.orders import Orders
 from gateway.handlers.people import People
+from gateway.handlers.read_model import ReadModels
 from gateway.handlers.releases import Releases
 from gateway.handlers.rules import Environments, Rules
 from gateway.handlers.runs import Runs
 from gateway.handlers.services import Services
 from gateway.handlers.upkeep import Upkeep
 from gateway.live import Learnt, Live
+from gateway.rebuilding.rebuild import Rebuilding
+from gateway.rebuilding.serving import ReadModel
 from gateway.routes import routes
 from gateway.settings import GatewaySettings
 from gateway.site import Site
 from gateway.store import people, position
 from gateway.subscribers import answers, subscribers
-from gateway.tables import owned, read_model
-
-READ_MODEL = "read_model"
+from gateway.tables import owned
 
 
 @asynccontextmanager
@@ -42,16 +43,12 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
     # The demo's repository is always allowed, here as in the services that read it.
     roots = [host.root / "demo", *settings.allowed_repository_roots]
     settings = settings.model_copy(update={"allowed_repository_roots": roots})
-    async with (
-        host.open_database(owned.metadata, package="gateway") as database,
-        host.open_database(
-            read_model.metadata,
-            package="gateway",
-            name=READ_MODEL,
-            migrations="migrations_read_model",
-            synchronous="NORMAL",
-        ) as read,
-    ):
+    async with host.open_database(owned.metadata, package="gateway") as database, AsyncExitStack() as stack:
+        read = ReadModel(host)
+        stack.push_async_callback(read.close)
+        await read.open()
+        rebuilding = Rebuilding(host, read)
+        stack.push_async_callback(rebuilding.close)
         organisation = host.settings.organisation
         async with database.write() as tx:
             key = await people.key(tx, "csrf", organisation, secrets.token_hex(32), host.clock.now_ms())
@@ -69,10 +66,12 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
             endpoints=Endpoints(database, read, host.bus, settings, host.clock),
             people=People(database, access, settings, host.clock),
             upkeep=Upkeep(database, host.bus, settings, host.clock),
+            read_model=ReadModels(database, rebuilding, host.clock),
         )
         await handlers.people.first_admin(organisation)
         await handlers.people.cli_token(organisation, host.root / "cli.token")
         site = Site(host, settings, host.clock, database, read, access, live, handlers)
+        read.after_switch = lambda: _look_again(host)
         if host.platform is not None:
             host.platform.app.add_middleware(BodyLimit, most_bytes=settings.max_body_bytes)
             host.platform.app.add_middleware(SecurityHeaders)
@@ -96,6 +95,13 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
                 ("standing", lambda: jobs.watch_standing(handlers.upkeep, organisation)),
             ],
         )
+
+
+def _look_again(host: Host) -> None:
+    """The fresh tables have parked messages of their own."""
+    running = host.platform.services.get("gateway") if host.platform is not None else None
+    if running is not None and running.loop is not None:
+        running.loop.look_again()
 
 
 def learnt(batch: Sequence[Incoming]) -> Iterator[list[Any]]:

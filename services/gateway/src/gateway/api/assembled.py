@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
-from gateway.api import builds, people, releases, runs, services, streams, upkeep, verdicts
+from gateway.api import builds, people, read_model, releases, runs, services, streams, upkeep, verdicts
 from gateway.api.idempotency import route_class
 from gateway.errors import NotFound
 from gateway.site import Site
@@ -71,7 +71,7 @@ def routes(site: Site) -> APIRouter:
             await super().handle(scope, receive, send)
 
     router = APIRouter(prefix=PREFIX, route_class=SiteRoute, responses=RESPONSES)
-    for area in (services, streams, runs, builds, verdicts, releases, people, upkeep):
+    for area in (services, streams, runs, builds, verdicts, releases, people, upkeep, read_model):
         area.routes(site, router)
     made: dict[str, Any] = {}
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from gateway.handlers.endpoints import Endpoints
 from gateway.handlers.orders import Orders, Outcome
 from gateway.handlers.people import People
+from gateway.handlers.read_model import ReadModels
 from gateway.handlers.releases import Releases
 from gateway.handlers.rules import Environments, Rules
 from gateway.handlers.runs import Runs
@@ -41,3 +42,4 @@ class Handlers:
     endpoints: Endpoints
     people: People
     upkeep: Upkeep
+    read_model: ReadModels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from operator import attrgetter
 from typing import Any, Protocol
 
 from shared.database import Tx
@@ -66,39 +67,28 @@ def _type(subject: str) -> str:
 
 def _wants(fact: type[Fact]) -> Callable[[Any, Wanted], None]:
     """What rows a fact may ask for, by the names of its fields."""
-    fields = set(fact.model_fields)
-    name = fact.name
-    parts: list[Callable[[Any, Wanted], None]] = []
-
-    def one(field: str, into: str) -> None:
-        if field in fields:
-
-            def add(message: Any, wanted: Wanted) -> None:
-                if value := getattr(message, field):
-                    getattr(wanted, into).add(value)
-
-            parts.append(add)
-
-    if fact.tail == "service" and fact.owner:
-        one("service", "services")
-    one("run", "runs")
-    one("build", "builds")
-    one("request", "deploys")
-    for field in ("release", "back_to", "from_release"):
-        one(field, "releases")
-    if name == "release.observed":
-        one("release", "observed")
-    if name == "runtime.changed":
-        one("runtime", "runtimes")
-    if name in ("push.received", "run.started"):
-        one("run", "born")
-    if "scan" in fields:
-        one("run", "scanned")
-    if name == "scan.finished":
-        parts.append(lambda message, wanted: wanted.known.add((message.service, str(message.area))))
+    sinks = {"run": ["runs"], "build": ["builds"], "request": ["deploys"]}
+    sinks |= {"release": ["releases"], "back_to": ["releases"], "from_release": ["releases"]}
+    if fact.tail == "service":
+        sinks["service"] = ["services"]
+    if fact.name == "release.observed":
+        sinks["release"].append("observed")
+    if fact.name == "runtime.changed":
+        sinks["runtime"] = ["runtimes"]
+    if fact.name in ("push.received", "run.started"):
+        sinks["run"].append("born")
+    if "scan" in fact.model_fields:
+        sinks["run"].append("scanned")
+    pairs = [(field, into) for field, names in sinks.items() if field in fact.model_fields for into in names]
+    values = attrgetter(*(field for field, _ in pairs), "organisation")
+    names = [into for _, into in pairs]
+    finds = fact.name == "scan.finished"
 
     def want(message: Any, wanted: Wanted) -> None:
-        for part in parts:
-            part(message, wanted)
+        for value, into in zip(values(message), names, strict=False):
+            if value:
+                getattr(wanted, into).add(value)
+        if finds:
+            wanted.known.add((message.service, str(message.area)))
 
     return want

@@ -62,6 +62,11 @@ def reader(contract: type[BaseModel]) -> Callable[[str | bytes], Any]:
     return read
 
 
+_encode = msgspec.json.encode
+
+
 def text(value: Any) -> str:
     """A value as JSON text, for a column that holds JSON."""
-    return msgspec.json.encode(value).decode()
+    if not value:  # most are empty
+        return "[]" if value == [] else "{}" if value == {} else _encode(value).decode()
+    return _encode(value).decode()

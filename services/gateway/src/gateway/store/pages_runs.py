@@ -37,6 +37,9 @@ async def page(tx: Tx, service: str, *, group: str = "", branch: str = "", befor
 
 async def count(tx: Tx, service: str, group: str, branch: str, above: int = 0) -> int:
     """How many there are; how many newer than number `above` when it is given."""
+    if group not in GROUPS and not branch:
+        # Numbers are given without gaps: no counting through a long history.
+        return int(await tx.scalar(sa.select(sa.func.max(runs.c.number)).where(runs.c.service_id == service)) or 0) - above
     where = _filtered(service, group, branch)
     if above:
         where.append(runs.c.number > above)
@@ -54,13 +57,21 @@ async def newer(tx: Tx, service: str, group: str, branch: str, than: int, limit:
     return rows[limit].number if len(rows) > limit else 0
 
 
+# So many runs back a branch is offered to choose from: reading a whole long history for a list of 50 would cost more than the page.
+_LATELY = 2000
+
+
 async def branches(tx: Tx, service: str, limit: int = 50) -> list[str]:
-    rows = await tx.all(
-        sa.select(runs.c.branch)
+    """The branches of the last 2,000 runs, the one that ran last first."""
+    lately = (
+        sa.select(runs.c.branch, runs.c.number)
         .where(runs.c.service_id == service, runs.c.branch != "")
-        .group_by(runs.c.branch)
-        .order_by(sa.func.max(runs.c.number).desc())
-        .limit(limit)
+        .order_by(runs.c.number.desc())
+        .limit(_LATELY)
+        .subquery()
+    )
+    rows = await tx.all(
+        sa.select(lately.c.branch).group_by(lately.c.branch).order_by(sa.func.max(lately.c.number).desc()).limit(limit)
     )
     return [row.branch for row in rows]
 
@@ -119,10 +130,10 @@ async def builds_open(tx: Tx, service: str) -> Sequence[sa.Row[Any]]:
 
 async def builds_newer(tx: Tx, service: str, than: int, limit: int) -> tuple[int, int]:
     """How many builds are newer than this number, and before which number the page before this one begins (0: the first)."""
-    rows = await tx.all(
-        sa.select(builds.c.number).where(builds.c.service_id == service, builds.c.number > than).order_by(builds.c.number)
-    )
-    return len(rows), rows[limit].number if len(rows) > limit else 0
+    where = (builds.c.service_id == service, builds.c.number > than)
+    many = int(await tx.scalar(sa.select(sa.func.count()).select_from(builds).where(*where)) or 0)
+    number = sa.select(builds.c.number).where(*where).order_by(builds.c.number).offset(limit).limit(1)
+    return many, int(await tx.scalar(number) or 0)
 
 
 async def build_numbered(tx: Tx, service: str, number: int) -> sa.Row[Any] | None:

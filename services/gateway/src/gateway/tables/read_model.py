@@ -198,6 +198,11 @@ runs = sa.Table(
 )
 sa.Index("ix_runs_born", runs.c.organisation_id, runs.c.born_at_ms, runs.c.id)
 sa.Index("ix_runs_service_state", runs.c.service_id, runs.c.state, runs.c.number)
+sa.Index("ix_runs_service_born", runs.c.service_id, runs.c.born_at_ms, runs.c.id)
+sa.Index("ix_runs_service_branch", runs.c.service_id, runs.c.branch, runs.c.number, runs.c.state)
+sa.Index("ix_runs_state_born", runs.c.organisation_id, runs.c.state, runs.c.born_at_ms, runs.c.id)
+_NOT_ENDED = sa.text("state in ('pending', 'running', 'held', 'other')")
+sa.Index("ix_runs_open", runs.c.organisation_id, sqlite_where=_NOT_ENDED, postgresql_where=_NOT_ENDED)
 
 run_steps = sa.Table(
     "run_steps",
@@ -275,6 +280,9 @@ builds = sa.Table(
     _time("ended_at_ms"),
 )
 sa.Index("ix_builds_service", builds.c.service_id, builds.c.number)
+sa.Index("ix_builds_newest", builds.c.organisation_id, builds.c.id)
+sa.Index("ix_builds_service_newest", builds.c.service_id, builds.c.id)
+sa.Index("ix_builds_service_state", builds.c.service_id, builds.c.state, builds.c.number)
 
 scans = sa.Table(
     "scans",
@@ -398,6 +406,8 @@ decisions = sa.Table(
     _time("decided_at_ms"),
 )
 sa.Index("ix_decisions_service", decisions.c.service_id, decisions.c.decided_at_ms)
+sa.Index("ix_decisions_newest", decisions.c.organisation_id, decisions.c.id)
+sa.Index("ix_decisions_service_newest", decisions.c.service_id, decisions.c.id)
 
 releases = sa.Table(
     "releases",
@@ -445,6 +455,8 @@ releases = sa.Table(
     sa.Column("duration_ms", sa.BigInteger),
 )
 sa.Index("ix_releases_history", releases.c.service_id, releases.c.environment, releases.c.number)
+sa.Index("ix_releases_newest", releases.c.organisation_id, releases.c.id)
+sa.Index("ix_releases_service_newest", releases.c.service_id, releases.c.id)
 
 deploys = sa.Table(
     "deploys",
@@ -478,6 +490,8 @@ deploys = sa.Table(
     _time("started_at_ms"),
     _time("ended_at_ms"),
 )
+_MOVING = sa.text("ended_at_ms is null")
+sa.Index("ix_deploys_moving", deploys.c.service_id, sqlite_where=_MOVING, postgresql_where=_MOVING)
 
 deploy_events = sa.Table(
     "deploy_events",
@@ -542,3 +556,4 @@ audit = sa.Table(
     _text("detail"),
     _time("at_ms"),
 )
+sa.Index("ix_audit_newest", audit.c.organisation_id, audit.c.sequence)
