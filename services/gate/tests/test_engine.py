@@ -58,7 +58,7 @@ async def test_a_policy_that_does_not_end_is_ended_by_the_wall_clock() -> None:
     begun = time.monotonic()
     decision = await engine.evaluate(policy(ENDLESS), DOCUMENT)
     assert decision.problem == "policy.timeout"
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 25, "the wall clock ended it, not the processor time"
     assert engine.raw.pid is None  # type: ignore[attr-defined]
     await engine.close()
 
@@ -71,7 +71,7 @@ async def test_a_policy_that_computes_too_long_is_ended_by_the_kernel() -> None:
 
 
 async def test_the_worker_stays_warm_and_leaves_when_idle(cases: list[dict[str, Any]]) -> None:
-    raw = EmbeddedRegorus(idle_seconds=1)
+    raw = EmbeddedRegorus(idle_seconds=1, wall_seconds=120)
     engine, bundle = PolicyEngine(raw), default_bundle()
     assert raw.pid is None
     await engine.evaluate(bundle, cases[0]["input"])
@@ -87,7 +87,7 @@ async def test_the_worker_stays_warm_and_leaves_when_idle(cases: list[dict[str, 
 
 
 async def test_a_killed_worker_is_a_deny_and_the_next_question_gets_a_new_one(cases: list[dict[str, Any]]) -> None:
-    raw = EmbeddedRegorus()
+    raw = EmbeddedRegorus(wall_seconds=120)
     engine, bundle = PolicyEngine(raw), default_bundle()
     await engine.evaluate(bundle, cases[0]["input"])
     asking = asyncio.ensure_future(engine.evaluate(policy(ENDLESS), DOCUMENT))
@@ -100,7 +100,7 @@ async def test_a_killed_worker_is_a_deny_and_the_next_question_gets_a_new_one(ca
 
 
 async def test_a_cancelled_question_does_not_answer_the_next_one(cases: list[dict[str, Any]], bundle: Bundle) -> None:
-    engine = PolicyEngine(EmbeddedRegorus())
+    engine = PolicyEngine(EmbeddedRegorus(wall_seconds=120))
     asking = asyncio.ensure_future(engine.evaluate(policy(ENDLESS), DOCUMENT))
     await asyncio.sleep(0.2)
     asking.cancel()
@@ -112,7 +112,7 @@ async def test_a_cancelled_question_does_not_answer_the_next_one(cases: list[dic
 
 
 async def test_questions_at_once_wait_for_each_other(cases: list[dict[str, Any]], bundle: Bundle) -> None:
-    engine = PolicyEngine(EmbeddedRegorus())
+    engine = PolicyEngine(EmbeddedRegorus(wall_seconds=120))
     alone = [await engine.evaluate(bundle, case["input"]) for case in cases[:20]]
     together = await asyncio.gather(*(engine.evaluate(bundle, case["input"]) for case in cases[:20]))
     await engine.close()
@@ -120,7 +120,7 @@ async def test_questions_at_once_wait_for_each_other(cases: list[dict[str, Any]]
 
 
 async def test_the_worker_sees_no_environment(cases: list[dict[str, Any]], bundle: Bundle) -> None:
-    raw = EmbeddedRegorus()
+    raw = EmbeddedRegorus(wall_seconds=120)
     await PolicyEngine(raw).evaluate(bundle, cases[0]["input"])
     assert Path(f"/proc/{raw.pid}/environ").read_bytes() == b""
     assert "Max address space" in (limits := Path(f"/proc/{raw.pid}/limits").read_text())
