@@ -10,7 +10,17 @@ COPY requirements/bootstrap.txt requirements/build.txt requirements/
 RUN pip install --quiet --no-cache-dir --root-user-action ignore --require-hashes --no-deps -r requirements/bootstrap.txt \
  && uv venv --quiet --python "$(command -v python3)" /opt/kiops/env \
  && uv pip install --quiet --python /opt/kiops/env/bin/python --require-hashes --no-deps -r requirements/build.txt
+# What all of them need is installed and compiled once; each service then keeps what its own lock says, and no more.
 COPY requirements requirements
+RUN uv pip install --quiet --python /opt/kiops/env/bin/python --require-hashes --no-deps --no-build-isolation --compile-bytecode \
+      -r requirements/all.txt
+COPY pyproject.toml README.md ./
+COPY shared shared
+COPY services services
+COPY src src
+RUN set -eu; for member in ./shared ./services/* .; do \
+      uv build --quiet --wheel --no-build-isolation --python /opt/kiops/env/bin/python --out-dir /build/dist "$member"; \
+    done
 ARG SERVICE
 # Scan engines have environments of their own, because what they pin does not agree.
 ARG SCAN_ENGINES="binaries semgrep"
@@ -27,17 +37,13 @@ RUN set -eu; \
       esac; \
     done
 RUN set -eu; \
-    case $SERVICE in kiops) lock=all ;; *) lock=$SERVICE ;; esac; \
-    uv pip install --quiet --python /opt/kiops/env/bin/python --require-hashes --no-deps --no-build-isolation --compile-bytecode \
-      -r "requirements/$lock.txt"
-COPY pyproject.toml README.md ./
-COPY shared shared
-COPY services services
-COPY src src
-RUN set -eu; \
-    case $SERVICE in kiops) members="./shared ./services/* ." ;; *) members="./shared ./services/$SERVICE" ;; esac; \
-    uv pip install --quiet --python /opt/kiops/env/bin/python --no-deps --no-build-isolation --offline --compile-bytecode $members; \
-    uv pip uninstall --quiet --python /opt/kiops/env/bin/python uv-build setuptools
+    case $SERVICE in \
+      kiops) lock=all; wheels=$(echo dist/*.whl) ;; \
+      *) lock=$SERVICE; wheels=$(echo dist/kiops_shared-*.whl dist/kiops_$(echo "$SERVICE" | tr - _)-*.whl) ;; \
+    esac; \
+    uv pip sync --quiet --python /opt/kiops/env/bin/python --require-hashes --no-build-isolation --compile-bytecode \
+      "requirements/$lock.txt"; \
+    uv pip install --quiet --python /opt/kiops/env/bin/python --no-deps --offline --compile-bytecode $wheels
 COPY container/enter.py /opt/kiops/enter.py
 
 FROM ${PYTHON_IMAGE}
