@@ -79,9 +79,8 @@ async def test_the_worker_stays_warm_and_leaves_when_idle(cases: list[dict[str, 
     await engine.evaluate(bundle, cases[1]["input"])
     assert raw.pid == first
     async with asyncio.timeout(30):
-        while raw.pid is not None:
+        while raw.pid is not None or Path(f"/proc/{first}").exists():
             await asyncio.sleep(0.02)
-    assert not Path(f"/proc/{first}").exists()
     assert (await engine.evaluate(bundle, cases[0]["input"])).problem == ""
     await engine.close()
 
