@@ -102,6 +102,8 @@ def pages(world: Any, *, long: bool = False) -> dict[str, str]:
     }
     if long:
         shown |= {
+            "dead-letters": "/dead-letters",
+            "dead-letter": f"/dead-letters/gateway/{world.letter}",
             "runs-1000": "/services/archive-worker/runs",
             "runs-1000-middle": "/services/archive-worker/runs?before=600",
             "run-1001": "/services/archive-worker/runs/1001",

@@ -15,7 +15,8 @@ NAMES = (
     "log-failed", "deploy", "deploy-three", "deploy-moving", "deploy-empty", "rollback", "runs", "run", "run-blocked",
     "run-superseded", "run-failed", "run-unhealthy", "run-rollback", "run-moving", "runs-empty", "gate-blocked", "gate-passed",
     "gate-warned", "gate-none", "findings", "findings-failed-area", "finding", "finding-secret", "account", "search",
-    "search-none", "not-found", "runs-1000", "runs-1000-middle", "run-1001", "build-1000", "findings-1000", "sign-in",
+    "search-none", "not-found", "runs-1000", "runs-1000-middle", "run-1001", "build-1000", "findings-1000", "dead-letters",
+    "dead-letter", "sign-in",
 )  # fmt: skip
 
 

@@ -351,3 +351,23 @@ def test_nothing_is_fetched_from_elsewhere(world: World, window: Window) -> None
     for address in ("/services", "/services/shop-api/runs/28", "/services/refunds-worker/builds/2"):
         page.goto(world.url + address)
     assert asked and all(url.startswith((world.url, "data:")) for url in asked), asked
+
+
+def test_a_message_that_could_not_be_handled_is_shown_tried_again_and_let_be(window: Window, world: World) -> None:
+    page = window("/dashboard")
+    page.get_by_role("button", name="account of").click()
+    page.get_by_role("link", name="Messages not handled").click()
+    page.get_by_role("link", name="push.received").click()
+    page.wait_for_url("**/dead-letters/gateway/poison-*")
+    assert '"run": "run_1"' in page.locator("pre").inner_text()
+    page.get_by_role("button", name="Try again: push.received of gateway").click()
+    page.wait_for_url("**/dead-letters")
+    assert "tried again" in page.locator(".said").inner_text()
+    letter = page.get_by_role("button", name="Let it be: push.received of gateway")
+    deadline = time.monotonic() + 30
+    while not letter.count() and time.monotonic() < deadline:  # it fails again, and comes back
+        page.wait_for_timeout(200)
+        page.reload()
+    letter.click()
+    page.get_by_role("heading", name="Nothing is set aside").wait_for()
+    world.do(world.poison())

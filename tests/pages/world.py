@@ -124,6 +124,7 @@ class World:
         self.url, self.platform, self.story, self.nats = url, platform, story, nats
         self.loop: asyncio.AbstractEventLoop | None = None
         self.buses: dict[str, Bus] = {}
+        self.letter = ""
 
     @property
     def harbour(self) -> harbour.Harbour:
@@ -151,6 +152,17 @@ class World:
         if percent is not None:
             body["progress"] = {"percent": percent, "stage": "build", "text": f"{percent} %, step 9 of 14"}
         await self.buses["builder"].publish_log(f"log.builder.{ORG}.{build}", json.dumps(body).encode())
+
+    async def poison(self) -> None:
+        """A message that the gateway cannot handle: half a push."""
+        subject = f"kiops.webhook.push.received.{ORG}.{self.harbour.services['shop-api'].id}"
+        self.letter = f"poison-{ids.uuid7()}"
+        headers = {"Nats-Msg-Id": self.letter, "ce-id": self.letter, "ce-type": "kiops.webhook.push.received"}
+        stored = await self.buses["webhook"].request(subject, b'{"run": "run_1"}', headers=headers)
+        loop = self.platform.services["gateway"].loop
+        async with asyncio.timeout(30):
+            while loop.position < json.loads(stored.data)["seq"]:
+                await asyncio.sleep(0.01)
 
     async def told(self, fact: Any) -> None:
         """A fact on the bus, as its owner publishes it; comes back when the read model has learnt it."""
@@ -193,6 +205,8 @@ async def world(root: Path, *, long: bool = False, told: bool = True, browsing: 
                 bus.answers = answers
                 await bus.open()
                 here.buses[name] = bus
+            if long:
+                await here.poison()
             ready = asyncio.Event()
             serving = asyncio.create_task(serve_http(platform.app, "127.0.0.1", port, ready=ready))
             await ready.wait()
