@@ -83,7 +83,7 @@ async def fill(database: Database) -> dict[str, list[dict[str, Any]]]:
 async def tables(database: Database) -> sa.MetaData:
     metadata = sa.MetaData()
     async with database.read() as tx:
-        await tx.connection.run_sync(lambda connection: metadata.reflect(connection))
+        await tx.connection.run_sync(metadata.reflect)
     return metadata
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,8 @@ from builder import store
 from builder.jobs import clean_up
 from shared.facts.webhook import RunCancelled
 
-from shared import ids
 
-
-@pytest.fixture
-def database_url(postgres: Any) -> Iterator[str]:
-    mark = ids.uuid7()[-8:]
-    postgres.make(f"{mark}_builder")
-    yield postgres.url.format(database=mark + "_{database}")
-    postgres.drop(f"{mark}_builder")
-
-
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_builds_on_postgresql(road: Any, repository: Any, busybox: Path, sleeper: Any) -> None:
     base = "FROM scratch\nCOPY busybox /bin/busybox\n"
     first = repository.commit("One", Dockerfile=base, busybox=busybox)

@@ -40,7 +40,8 @@ ONE = "one_database"
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Whatever opens a database runs on SQLite and on PostgreSQL, but for what is marked to be about something else."""
-    if "database_url" in metafunc.fixturenames and "both_databases" not in metafunc.fixturenames:
+    chosen = any("database_url" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "database_url" in metafunc.fixturenames and "both_databases" not in metafunc.fixturenames and not chosen:
         kinds = ["sqlite"] if metafunc.definition.get_closest_marker(ONE) else ["sqlite", "postgresql"]
         metafunc.parametrize("database_url", kinds, indirect=True)
 
