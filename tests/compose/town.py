@@ -89,6 +89,7 @@ class Town:
         for name in named:
             if images.there(self.engine, name) and not images.ours(self.engine, name):
                 continue
+            self.engine.remove_image(name)  # of a run that was killed
             self.made.append(name)
             if name.startswith("nats:"):
                 images.nats(self.engine, name, self.busybox)
