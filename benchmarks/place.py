@@ -16,7 +16,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -180,9 +179,11 @@ class Place:
         return self.query("webhook", "select commit_id, state, born_at_ms, ended_at_ms from runs order by born_at_ms")
 
     async def until_quiet(self, seconds: float = 120) -> None:
-        """Outboxes empty, no open job, and every service has read to the end of the stream."""
+        """No run under way, outboxes empty, no open job."""
 
         async def quiet() -> bool:
+            if self.query("webhook", "select count(*) from runs where ended_at_ms is null")[0][0]:
+                return False
             for name in SERVICES:
                 for file in (self.root / "services" / name).glob("*.db"):
                     for table in ("outbox where sent = 0", "job where state <> 'ended'"):
@@ -191,7 +192,7 @@ class Place:
                                 return False
             return True
 
-        await until("a quiet platform", quiet, seconds, 0.2)
+        await until("a quiet platform", quiet, seconds, 0.05)
 
 
 @asynccontextmanager
@@ -232,7 +233,3 @@ async def bare_server(folder: Path, secret: str) -> AsyncIterator[int]:
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, 10)
-
-
-def milliseconds_since(began: float) -> float:
-    return (time.time() - began) * 1000

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import pstats
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ PARTS = (
     ("deployer/", "deployer"),
     ("operator_proxy/", "operator-proxy"),
 )
+WARM = 10
 WAITS = ("runners.py", "select", "_queue.SimpleQueue", "lock", "poll")
 
 
@@ -64,9 +66,14 @@ async def measure(runs: int, stats: str = "") -> dict[str, Any]:
         await place.stop()
         profile = place.folder / "profile"
         await place.start_one(children=["build"], profile=str(profile))
+        await send_all(place.port("webhook"), spread(shops, WARM), 4)
+        await place.until_ended(WARM, 300)
+        await place.until_quiet()
+        for process, _ in place.processes.values():
+            process.send_signal(signal.SIGUSR1)
         before = handled(place)
         await send_all(place.port("webhook"), spread(shops, runs), 4)
-        await place.until_ended(runs, 600)
+        await place.until_ended(WARM + runs, 600)
         await place.until_quiet()
         messages = handled(place) - before
         await place.stop()
