@@ -123,7 +123,12 @@ def describe(connection: Any) -> dict[str, Any]:
     return {
         name: (
             {c["name"] for c in inspector.get_columns(name)},
-            {i["name"] for i in inspector.get_indexes(name) if not i["name"].startswith("sqlite_")},
+            # A unique constraint's own index is not one that somebody made.
+            {
+                i["name"]
+                for i in inspector.get_indexes(name)
+                if not i["name"].startswith("sqlite_") and "duplicates_constraint" not in i
+            },
         )
         for name in inspector.get_table_names()
         if name != "alembic_version"
