@@ -216,6 +216,18 @@ class Jobs:
             )
         return kept
 
+    def _taking(self) -> sa.Update:
+        """What makes a job ours. Built once."""
+        kept = self._statements.get(("taking", True))
+        if kept is None:
+            table = self.table
+            given = {
+                name: sa.bindparam(name, type_=table.c[name].type) for name in ("token", "failures", "holder", "lease_until_ms")
+            }
+            taking = table.update().where(table.c.id == sa.bindparam("taken")).values(state="running", **given)
+            kept = self._statements["taking", True] = taking
+        return kept
+
     async def _claim(self, worker: Worker, room: bool) -> Job | None:
         table = self.table
         async with self.database.write() as tx:
@@ -229,15 +241,14 @@ class Jobs:
             crashed = 1 if row.state == "running" else 0
             point("job.claiming")
             await tx.execute(
-                table.update()
-                .where(table.c.id == row.id)
-                .values(
-                    state="running",
-                    token=row.token + 1,
-                    failures=row.failures + crashed,
-                    holder=self.instance,
-                    lease_until_ms=now + int(self.lease_seconds * 1000),
-                )
+                self._taking(),
+                {
+                    "taken": row.id,
+                    "token": row.token + 1,
+                    "failures": row.failures + crashed,
+                    "holder": self.instance,
+                    "lease_until_ms": now + int(self.lease_seconds * 1000),
+                },
             )
         point("job.claimed")
         context = Context(
@@ -457,16 +468,20 @@ class Jobs:
                     job.lost = True
                     task.cancel()
 
+    def _due(self) -> sa.Select[Any]:
+        kept = self._statements.get(("due", True))
+        if kept is None:
+            not_before = self.table.c.not_before_ms
+            later = sa.and_(self.table.c.state == "queued", not_before > sa.bindparam("now_ms", type_=sa.BigInteger))
+            kept = self._statements["due", True] = sa.select(sa.func.min(not_before)).where(later)
+        return kept
+
     async def _idle_seconds(self) -> float:
         """Until the next delayed job is due; at most 1 s where others may enqueue too, else 15 s."""
         longest = 1.0 if self.database.is_postgresql else 15.0
         async with self.database.read() as tx:
             now = await self.database.now_ms(tx)
-            due = await tx.scalar(
-                sa.select(sa.func.min(self.table.c.not_before_ms)).where(
-                    self.table.c.state == "queued", self.table.c.not_before_ms > now
-                )
-            )
+            due = await tx.scalar(self._due(), {"now_ms": now})
         return min(longest, max(0.05, (due - now) / 1000)) if due else longest
 
     async def depths(self) -> dict[str, tuple[dict[str, int], float]]:
