@@ -7,6 +7,7 @@ writers on one file are unfair, a deferred one that reads first gets "database i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -257,7 +258,7 @@ class Database:
                 raise
             raise self.trouble from error
         finally:
-            await connection.close()
+            await leave(connection)
         self.trouble = None
         point("commit.after")
         if tx._puts:
@@ -282,7 +283,7 @@ class Database:
                 raise
             raise told from error
         finally:
-            await connection.close()
+            await leave(connection)
 
     async def check(self) -> None:
         """Raise the Unavailable that reading, or since the last writing failed writing, gets now. A transaction that failed for a
@@ -342,6 +343,16 @@ def troubled(name: str, error: Exception) -> Unavailable | None:
     if gone or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or state[:2] in ("08", "53", "57", "58"):
         return away(name, error)
     return None
+
+
+async def leave(connection: Any) -> None:
+    """Give a connection back; one that cannot be given back is thrown away. What went wrong with it, its statements have told."""
+    try:
+        await connection.close()
+    except (sa.exc.DBAPIError, OSError):
+        with contextlib.suppress(Exception):
+            await connection.invalidate()
+            await connection.close()
 
 
 def is_away(error: BaseException) -> bool:
