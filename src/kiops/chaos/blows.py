@@ -49,9 +49,15 @@ async def chaos(
 
         sender = Sender(city, dict(zip(names, await asyncio.gather(*map(register, names)), strict=True)))
         say(f"{services} services are registered")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(sender.send(pushes, ahead=min(AHEAD, pushes), rate=rate))
-            group.create_task(strike(city, sender, kills, pushes, say))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(sender.send(pushes, ahead=min(AHEAD, pushes), rate=rate))
+                group.create_task(strike(city, sender, kills, pushes, say))
+        except ExceptionGroup as broken:
+            first: Exception = broken
+            while isinstance(first, ExceptionGroup):
+                first = first.exceptions[0]
+            raise first from broken
         for name in city.processes:
             await city.ready(name, 120)
         say(f"{len(sender.acked)} pushes are acknowledged")
