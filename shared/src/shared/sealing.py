@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared import logging
+from shared import ids, logging
 from shared.errors import Broken
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class KeyPair:
         from nacl.public import PrivateKey
 
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
+        if not path.exists():
+            # Whole or not at all: two instances may start at once, and the key of the first is that of both.
+            draft = path.with_name(f"{path.name}.{ids.uuid7()}")
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(base64.b64encode(bytes(PrivateKey.generate())))
-        except FileExistsError:
-            pass
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+            draft.unlink()
         if path.stat().st_mode & 0o077:
             raise Broken("key.readable", f"the key file {path.name} can be read by others", f"chmod 600 {path}")
         text = path.read_text()
