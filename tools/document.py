@@ -284,6 +284,7 @@ def asyncapi() -> str:
                 "organisation": {"description": "The organisation's id."},
                 "service": {"description": "The service's id, `_` where there is none."},
                 "runtime": {"description": "The runtime's id, so that each operator-proxy hears its own."},
+                "asked": {"description": "The name of the service that is asked."},
                 "intent": {"description": "The id of the wish that is answered."},
             },
         },

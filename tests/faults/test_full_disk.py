@@ -17,13 +17,9 @@ from tests.flows.conftest import Town
 
 __all__ = ["small_disk"]
 ROOMY = 2048  # nats-server reserves what a stream may grow to; a tmpfs takes only what is used
+# A folder is the disk of a service on SQLite; what PostgreSQL says is in test_database_trouble.py.
+pytestmark = pytest.mark.one_database
 DISKS = (*(f"services/{name}" for name in SERVICES), "objects")
-
-
-@pytest.fixture
-def database_url() -> str:
-    """SQLite: a service's folder is its disk. PostgreSQL's own full disk is in test_database_trouble.py."""
-    return ""
 
 
 @pytest.fixture
