@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.masking import known
+
 
 class KiopsError(Exception):
     """The root of our errors; raise one of its three kinds."""
@@ -22,8 +24,15 @@ class KiopsError(Exception):
     kind = "broken"
 
     def __init__(self, code: str, message: str, advice: str = "", *, status: int | None = None, **detail: Any) -> None:
+        # An error goes everywhere: into facts, tables, pages, answers and logs. What must not be told is taken out here.
+        message = known.mask(message)
         super().__init__(message)
-        self.code, self.message, self.advice, self.detail = code, message, advice, detail
+        self.code, self.message, self.advice, self.detail = code, message, known.mask(advice), detail
+        for name, value in detail.items():
+            if isinstance(value, str):
+                detail[name] = known.mask(value)
+            elif isinstance(value, list):
+                detail[name] = [known.mask(each) if isinstance(each, str) else each for each in value]
         if status is not None:
             self.status = status
 

@@ -11,9 +11,9 @@ from typing import Any
 import structlog
 
 from shared.context import current
-from shared.masking import Masker
+from shared.masking import known
 
-masker = Masker()
+masker = known
 """Secrets that this process knows; `host.mask(secret)` adds to it."""
 
 

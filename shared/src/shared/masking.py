@@ -133,3 +133,7 @@ class Masker:
         if isinstance(value, bytes):
             return self.mask(value.decode("utf-8", "replace"))
         return self.mask(str(value))
+
+
+known = Masker()
+"""Secrets that this process knows: settings, keys, and whatever is opened."""
