@@ -101,16 +101,16 @@ class Rebuilding:
 
             self.progress.position = self.progress.of = await self._read.switch(place, last)
 
-    def _child(self, place: Place, created: str) -> _Child:
+    def _child(self, place: Place, created: str) -> Child:
         bus = self._host.bus
         task = Task(bus.url, str(bus.seed), bus.api, created, place.file, place.url, place.schema)
-        return _Child(task, self._host.mark.value(), self._note)
+        return Child(task, self._host.mark.value(), self._note)
 
     def _note(self, told: dict[str, Any]) -> None:
         self.progress.position = told["done"]
 
 
-class _Child:
+class Child:
     """The process that makes the fresh tables. Killed with its group when the block ends before it has."""
 
     def __init__(self, task: Task, mark: str, note: Any) -> None:
@@ -118,7 +118,7 @@ class _Child:
         self._process: asyncio.subprocess.Process | None = None
         self._errors: asyncio.Task[bytes] | None = None
 
-    async def __aenter__(self) -> _Child:
+    async def __aenter__(self) -> Child:
         # The reading may use what is left of the machine, not what pages and pushes need; it dies when we do.
         program = [sys.executable, "-m", "gateway.rebuilding"]
         self._process = await asyncio.create_subprocess_exec(
