@@ -20,6 +20,8 @@ from gateway.store import builds
 _ENDED = ("success", "failed", "cancelled")
 # How often a quiet log asks whether its build has ended without a last word (its service was killed, say).
 _LOOK_SECONDS = 2.0
+# Messages of one burst are no further apart than this; after it a page need not wait for more.
+_GAP_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Quiet:
     """Nothing came for a while; the log has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """No further line is there just now: what was gathered may be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +91,8 @@ class BuildLogs:
 
     async def follow(
         self, organisation: str, build: str, after: int = 0, quiet_seconds: float = 0.5
-    ) -> AsyncIterator[Line | Progress | Restarted | Quiet]:
-        """Every line after number `after`, to the end of the build; `Quiet` while nothing comes."""
+    ) -> AsyncIterator[Line | Progress | Restarted | Pause | Quiet]:
+        """Every line after `after`, to the end of the build; `Pause` after what came together, `Quiet` while nothing comes."""
         row = await self._row(organisation, build)
         if row.log is None and row.state not in _ENDED:
             source = self._bus.read_log("builder", organisation, row.id, after)
@@ -107,7 +114,7 @@ class BuildLogs:
         after: int,
         quiet_seconds: float,
         over: Callable[[], Awaitable[bool]],
-    ) -> AsyncIterator[Line | Progress | Restarted | Quiet]:
+    ) -> AsyncIterator[Line | Progress | Restarted | Pause | Quiet]:
         looked, last = asyncio.get_running_loop().time(), 0
         coming: asyncio.Task[dict[str, Any]] | None = None
         try:
@@ -138,6 +145,10 @@ class BuildLogs:
                     yield Progress(**{name: message["progress"][name] for name in ("percent", "stage", "text")})
                 if message.get("end"):
                     return
+                coming = asyncio.ensure_future(anext(source))  # type: ignore[arg-type]
+                await asyncio.wait({coming}, timeout=_GAP_SECONDS)
+                if not coming.done():
+                    yield Pause()
         finally:
             if coming is not None:
                 coming.cancel()

@@ -15,7 +15,7 @@ from gateway.access import Actor
 from gateway.contexts.frame import Field, Pager
 from gateway.contexts.service import BuildPage, LogPage, RunningBuild
 from gateway.errors import NotFound
-from gateway.logs import BuildLogs, Line, Progress, Quiet, Restarted
+from gateway.logs import BuildLogs, Line, Pause, Progress, Quiet, Restarted
 from gateway.pages import building, logs
 from gateway.pages.door import Number, Pages, bounded
 from gateway.pages.live import event
@@ -178,7 +178,7 @@ def routes(pages: Pages) -> APIRouter:
                         yield event("again", {})
                     case Quiet():
                         quiet += 1
-                if some and (quiet or len(some) >= 200):
+                if some and (quiet or isinstance(item, Pause) or len(some) >= 200):
                     yield event("lines", some, some[-1]["number"])
                     some = []
                 elif quiet and quiet % 300 == 0:
