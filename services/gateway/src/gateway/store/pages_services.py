@@ -85,10 +85,13 @@ async def last_builds(tx: Tx, ids: Sequence[str]) -> dict[str, sa.Row[Any]]:
     """The newest build of each of these services."""
     # One look into the index for each service, not one at each of its builds.
     others = builds.alias()
-    newest = sa.select(sa.func.max(others.c.number)).where(others.c.service_id == services.c.id).scalar_subquery()
+    newest = (
+        sa.select(sa.func.max(others.c.number)).where(others.c.service_id == services.c.id).correlate(services).scalar_subquery()
+    )
     rows = await tx.all(
         sa.select(builds)
-        .join(services, (builds.c.service_id == services.c.id) & (builds.c.number == newest))
+        .select_from(services)
+        .join(builds, (builds.c.service_id == services.c.id) & (builds.c.number == newest))
         .where(services.c.id.in_(ids))
     )
     return {row.service_id: row for row in rows}
