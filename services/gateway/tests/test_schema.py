@@ -96,6 +96,7 @@ def place(operation: Any) -> tuple[int, str]:
 
 @pytest.mark.slow
 @pytest.mark.one_database
+@pytest.mark.one_database
 async def test_no_answer_is_a_defect_or_outside_its_schema(lively: Gateway) -> None:
     import schemathesis
     from schemathesis.checks import CHECKS, load_all_checks
@@ -105,7 +106,7 @@ async def test_no_answer_is_a_defect_or_outside_its_schema(lively: Gateway) -> N
         "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
         "response_schema_conformance",
     )  # fmt: skip
-    checks = CHECKS.get_by_names(names)
+    checks = list(CHECKS.get_by_names(names))
     document = (await lively.client.get("/api/v1/openapi.json")).json()
     schema = schemathesis.openapi.from_dict(document)
     operations = sorted((found.ok() for found in schema.get_all_operations()), key=place)
@@ -131,7 +132,11 @@ async def test_no_answer_is_a_defect_or_outside_its_schema(lively: Gateway) -> N
                 continue  # nobody could send this
             counts[answer.status_code] += 1
             try:
-                case.validate_response(answer, checks=checks)
+                # What every service has to answer cannot be had from the gateway alone: it says so, and that is in the schema too.
+                alone = answer.status_code == 503 and answer.json()["code"] == "stream.silent"
+                case.validate_response(
+                    answer, checks=[each for each in checks if not alone or each.__name__ != "not_a_server_error"]
+                )
             except BaseException as problem:
                 problems.append(f"{answer.status_code} {problem}"[:1500])
     assert not problems, f"{len(problems)}\n" + "\n\n".join(problems[:10])
