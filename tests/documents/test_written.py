@@ -20,7 +20,11 @@ DOCUMENTS = sorted(
     path for pattern in ("*.md", "docs/**/*.md", "shared/README.md", "services/*/README.md") for path in ROOT.glob(pattern)
 )
 SETTINGS = {row[0] for row in every()}
-NOT_SETTINGS = {"KIOPS_PUSHER", "OPERATOR_PROXY", "KIOPS_OK", "KIOPS_HOME"} | {"KIOPS_TEST_PARTS", "KIOPS_JOB", "KIOPS_MODEL_EXAMPLES"}
+NOT_SETTINGS = {"KIOPS_PUSHER", "OPERATOR_PROXY", "KIOPS_OK", "KIOPS_HOME"} | {
+    "KIOPS_TEST_PARTS",
+    "KIOPS_JOB",
+    "KIOPS_MODEL_EXAMPLES",
+}
 
 
 def named(path: Path) -> str:
