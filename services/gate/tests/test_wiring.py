@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import gate
-import pytest
 import sqlalchemy as sa
 from gate.settings import GateSettings
 from gate.wiring import choose_engine, wire
