@@ -31,10 +31,10 @@ ALWAYS = {
 SOMETIMES = {"routes", "jobs", "clients"}
 OWN = {
     "gateway": {
-        "access", "api", "audit", "contexts", "labels", "live", "migrations_read_model", "pages", "projections", "rebuilding", "site",
-        "static", "templates", "text", "journey", "logs",
+        "access", "api", "audit", "contexts", "labels", "live", "migrations_read_model", "pages", "projections", "rebuilding",
+        "site", "static", "templates", "text", "journey", "logs",
     },
-    "webhook": {"providers", "group", "sealed"},
+    "webhook": {"providers", "group", "sealed", "known"},
     "builder": {"log"},
     "scanner": {"scanners", "rules", "data", "engines", "identity"},
     "gate": {"bundle"},
