@@ -59,7 +59,7 @@ def test_a_page(name: str, world: World, window: Callable[..., Any], axe: str) -
 def test_an_error_of_ours_is_a_page(world: World, window: Callable[..., Any], axe: str) -> None:
     """The read model is away: the page says what goes on anyway, with a code, and a way to try again."""
 
-    database = world.platform.services["gateway"].service.loop_database
+    database = world.platform.services["gateway"].service.loop_database.now
     reader = database._reader
 
     class Away:

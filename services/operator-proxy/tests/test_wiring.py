@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import sqlalchemy as sa
 from operator_proxy import cleanup
 from operator_proxy.clients.docker import Engine
@@ -23,6 +25,12 @@ from shared import platform as platforms
 
 metadata = sa.MetaData(naming_convention=NAMING)
 chassis_tables(metadata)
+
+
+@pytest.fixture
+def databases(databases: Mapping[str, tuple[str, str] | None]) -> Mapping[str, tuple[str, str] | None]:
+    """Besides the service's own an empty one for the other side."""
+    return {**databases, "deployer": None}
 
 
 @asynccontextmanager
