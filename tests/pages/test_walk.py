@@ -207,7 +207,7 @@ def test_the_log_is_searched_by_keyboard(window: Window) -> None:
     assert page.locator("details[data-stage=clone]").get_attribute("open") is None
     page.keyboard.press("/")
     page.keyboard.type("dependency")
-    page.wait_for_selector("mark.now")
+    page.wait_for_selector("mark.now:text-is('dependency')")
     assert page.locator("[data-log-hits]").inner_text() == "1 of 2"
     page.keyboard.press("Escape")
     page.keyboard.press("n")
@@ -295,6 +295,36 @@ def test_a_page_learns_what_came_before_its_stream(world: World, window: Window)
     assert "Trivy stopped" not in board.locator("#svc-catalogue-search .a-state").inner_text()
     held[0].continue_()
     board.wait_for_function("() => document.querySelector('#svc-catalogue-search .a-state').textContent.includes('Trivy stopped')")
+
+
+def test_a_page_is_live_whatever_order_its_scripts_come_in(window: Window) -> None:
+    """A slow network: the extension that follows the stream arrives a second after the library that it extends."""
+
+    def hold(route: Any) -> None:
+        time.sleep(1)
+        route.continue_()
+
+    page = window("/dashboard", prepare=lambda page: page.route("**/hx-sse.min.js", hold))
+    page.wait_for_function("() => htmx.find('#stream')._htmx?.sse?.reader")
+
+
+def test_a_stream_that_could_not_begin_is_tried_again(window: Window) -> None:
+    refused: list[Any] = []
+
+    def refuse(route: Any) -> None:
+        refused.append(route)
+        if len(refused) == 1:
+            route.abort()
+        elif len(refused) == 2:
+            route.fulfill(status=503, content_type="application/problem+json", body="{}")
+        else:
+            route.continue_()
+
+    page = window("/dashboard", prepare=lambda page: page.route("**/live", refuse), known=("net::", "Failed to fetch", "503"))
+    page.wait_for_selector("#stale:not([hidden])")
+    assert page.locator("#live-dot").inner_text() == "Not live"
+    page.wait_for_selector("#stale", state="hidden", timeout=30_000)
+    assert len(refused) == 3
 
 
 def test_a_page_says_when_it_is_not_live(window: Window) -> None:

@@ -10,6 +10,7 @@
     let hits = [];
     let at = -1;
     let error = -1;
+    let typing = 0;
 
     // ---- lines that are linked -----------------------------------------------------------------------------------
     const show = (line, smooth) => {
@@ -65,6 +66,11 @@
       part("hits").textContent = search.value.length < 2 ? "" : hits.length ? `${Math.max(at, 0) + 1} of ${hits.length}` : "no hit";
     };
     const go = (forward) => {
+      if (typing) {
+        look(); // what was typed a moment ago
+        clearTimeout(typing);
+        typing = 0;
+      }
       if (!hits.length) return;
       hits[at]?.classList.remove("now");
       at = (at + (forward ? 1 : -1) + hits.length) % hits.length;
@@ -73,13 +79,9 @@
       show(hits[at].closest("li"));
       count();
     };
-    let typing = 0;
     search.addEventListener("input", () => {
       clearTimeout(typing);
-      typing = setTimeout(() => {
-        look();
-        go(true);
-      }, 120);
+      typing = setTimeout(() => go(true), 120);
     });
     search.addEventListener("keydown", (event) => {
       if (event.key === "Enter") {

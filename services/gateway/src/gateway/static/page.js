@@ -126,9 +126,12 @@
   let leaving = false;
   addEventListener("pagehide", () => (leaving = true));
   document.addEventListener("htmx:sse:after:connection", () => live(true));
-  for (const name of ["htmx:sse:error", "htmx:error"])
+  for (const name of ["htmx:sse:error", "htmx:error", "htmx:response:error"])
     document.addEventListener(name, (event) => {
-      if (event.target.id === "stream" && !leaving) live(false);
+      if (event.target.id !== "stream" || leaving) return;
+      live(false);
+      // The extension connects again after a stream that ended, but not after one that never began.
+      if (!event.target._htmx?.sse) setTimeout(() => event.target.dispatchEvent(new CustomEvent("again")), 3000 + 2000 * Math.random());
     });
   document.addEventListener("state", (event) => {
     const told = JSON.parse(event.detail?.data || "{}");
