@@ -52,10 +52,9 @@ async def _goes_on(database: Database) -> None:
     assert await _names(database) == {"before", "after"}
 
 
-async def test_sqlite_that_another_process_keeps_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.sqlite.WAIT_MS", 200)
+async def test_sqlite_that_another_process_keeps_locked(tmp_path: Path) -> None:
     metadata, path = tables(), tmp_path / "toy.db"
-    async with open_engines("toy", metadata, path=path, url="", clock=Clock()) as database:
+    async with open_engines("toy", metadata, path=path, url="", clock=Clock(), wait_ms=200) as database:
         async with database.write() as tx:
             await tx.connection.run_sync(metadata.create_all)
         await _write(database, "before")

@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from shared.bus import SERVICES
 
-from kiops.chaos.member import wire_of
 from tests.faults.disks import fill, free, resize, small_disk
-from tests.flows.conftest import Town
+from tests.flows.conftest import Town, town_of
 
 __all__ = ["small_disk"]
 ROOMY = 2048  # nats-server reserves what a stream may grow to; a tmpfs takes only what is used
@@ -27,19 +25,9 @@ async def cramped(platform: Any, nats: Any, tmp_path: Path, small_disk: Callable
     """A town in which every service and the object store have a small disk each."""
     for name in DISKS:
         small_disk(nats.root / name, 12)
-    stamps = tmp_path / "stamps"
-    stamps.touch()
-    async with platform({name: wire_of(name, stamps, build=0.2) for name in SERVICES}) as running:
-        token = (running.settings.root / "cli.token").read_text().strip()
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(running.app),
-            base_url="http://127.0.0.1:8640",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-        ) as client:
-            town = Town(running, client, stamps)
-            await town.register()
-            yield town
+    async with town_of(platform, tmp_path, build=0.2) as town:
+        await town.register()
+        yield town
 
 
 async def test_every_disk_is_full_once_and_every_run_ends_well(cramped: Town, nats: Any) -> None:
@@ -99,29 +87,19 @@ async def test_nats_server_without_room_keeps_the_outbox_waiting(
     nats.stop()
     store = small_disk(nats.root / "bus" / "store", ROOMY)
     nats.start()
-    stamps = tmp_path / "stamps"
-    stamps.touch()
-    async with platform({name: wire_of(name, stamps, build=0.2) for name in SERVICES}) as running:
-        token = (running.settings.root / "cli.token").read_text().strip()
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(running.app),
-            base_url="http://127.0.0.1:8640",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-        ) as client:
-            town = Town(running, client, stamps)
-            await town.register()
-            await town.until("quiet", running.settled)
-            resize(store)
-            for _ in range(3):
-                assert (await town.push()).status_code == 202
+    async with town_of(platform, tmp_path, build=0.2) as here:
+        await here.register()
+        await here.until("quiet", here.platform.settled)
+        resize(store)
+        for _ in range(3):
+            assert (await here.push()).status_code == 202
 
-            async def waits() -> bool:
-                return any([await each.relay.unsent() for each in running.services.values()])
+        async def waits() -> bool:
+            return any([await each.relay.unsent() for each in here.platform.services.values()])
 
-            await town.until("an outbox that waits", waits)
-            await asyncio.sleep(1)
-            assert await waits() and not await running.settled()
-            resize(store, ROOMY)
-            for number in (1, 2, 3):
-                assert (await town.ended(number))["state"] in ("success", "superseded")
+        await here.until("an outbox that waits", waits)
+        await asyncio.sleep(1)
+        assert await waits() and not await here.platform.settled()
+        resize(store, ROOMY)
+        for number in (1, 2, 3):
+            assert (await here.ended(number))["state"] in ("success", "superseded")

@@ -90,11 +90,11 @@ class Town:
 
 
 @asynccontextmanager
-async def town_of(platform: Any, folder: Path, **settings: Any) -> AsyncIterator[Town]:
-    """All seven, with these settings of the platform."""
+async def town_of(platform: Any, folder: Path, *, build: float = 1.0, **settings: Any) -> AsyncIterator[Town]:
+    """All seven, with these settings of the platform. `build`: the seconds that a build takes."""
     stamps = folder / "stamps"
     stamps.touch()
-    async with platform({name: wire_of(name, stamps, build=1.0) for name in SERVICES}, **settings) as running:
+    async with platform({name: wire_of(name, stamps, build=build) for name in SERVICES}, **settings) as running:
         token = (running.settings.root / "cli.token").read_text().strip()
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(running.app),

@@ -58,7 +58,7 @@ async def test_a_policy_that_does_not_end_is_ended_by_the_wall_clock() -> None:
     begun = time.monotonic()
     decision = await engine.evaluate(policy(ENDLESS), DOCUMENT)
     assert decision.problem == "policy.timeout"
-    assert time.monotonic() - begun < 25, "the wall clock ended it, not the processor time"
+    assert time.monotonic() - begun < 3, "the wall clock ended it, not the processor time"
     assert engine.raw.pid is None  # type: ignore[attr-defined]
     await engine.close()
 

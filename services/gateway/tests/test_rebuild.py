@@ -9,9 +9,7 @@ from typing import Any
 
 import gateway_journeys as journeys
 import httpx
-import pytest
 import sqlalchemy as sa
-from gateway.rebuilding.task import Task
 from gateway.settings import GatewaySettings
 from gateway.tables import read_model
 from gateway.wiring import wire
@@ -140,34 +138,22 @@ async def test_one_at_a_time(gateway: Gateway) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_process_that_dies_leaves_the_old_one_serving(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_a_process_that_dies_leaves_the_old_one_serving(gateway: Gateway, tmp_path: Path) -> None:
     await gateway.tell(*(message for message, _ in history(2).told))
     live = await everything(gateway)
     # A key that is none: the process ends with an error, after it has made its tables.
     (tmp_path / "no.key").write_text("no seed")
-    monkeypatch.setattr(Task, "line", _with_seed(str(tmp_path / "no.key")))
+    bus = gateway.platform.services["gateway"].host.bus
+    bus.seed, kept = tmp_path / "no.key", bus.seed
     found = await rebuilt(gateway)
     assert (found["state"], found["code"]) == ("failed", "rebuild.process"), found
     await gateway.settled()
     assert (await everything(gateway))["runs"] == live["runs"]
     if not gateway.read.is_postgresql:
         assert serving(gateway) == ["read_model.db"]
-    monkeypatch.undo()
+    bus.seed = kept
     assert (await rebuilt(gateway))["state"] == "done"
     assert (await everything(gateway))["runs"] == live["runs"]
-
-
-def _with_seed(seed: str) -> Callable[[Task], str]:
-    line = Task.line
-
-    def changed(task: Task) -> str:
-        from dataclasses import replace
-
-        return line(replace(task, seed=seed))
-
-    return changed
 
 
 async def test_a_start_finds_the_one_that_serves_and_takes_leftovers_away(nats: Any, platform: Callable[..., Any]) -> None:

@@ -23,7 +23,7 @@ from shared.context import current, new_traceparent
 from shared.errors import Unavailable
 from shared.facts._base import Message, Order
 from shared.faults import point
-from shared.sqlite import Connection, Engine, to_json
+from shared.sqlite import WAIT_MS, Connection, Engine, to_json
 
 if TYPE_CHECKING:
     from shared.queries.gateway import OrderAnswered
@@ -380,9 +380,12 @@ def postgresql_engine(url: str) -> AsyncEngine:
 
 @asynccontextmanager
 async def open_engines(
-    name: str, metadata: sa.MetaData, *, path: Path, url: str, clock: Clock, synchronous: str = "FULL"
+    name: str, metadata: sa.MetaData, *, path: Path, url: str, clock: Clock, synchronous: str = "FULL", wait_ms: int = WAIT_MS
 ) -> AsyncIterator[Database]:
-    """The database at a PostgreSQL URL, or in a SQLite file when there is none."""
+    """The database at a PostgreSQL URL, or in a SQLite file when there is none.
+
+    `wait_ms`: how long a writer of a file waits for another process that writes it.
+    """
     if url:
         writer = postgresql_engine(url)
         database = Database(name, metadata, writer, writer, clock)
@@ -391,7 +394,7 @@ async def open_engines(
         database = Database(
             name,
             metadata,
-            Engine(path, writes=True, synchronous=synchronous),
+            Engine(path, writes=True, synchronous=synchronous, wait_ms=wait_ms),
             Engine(path, writes=False, synchronous=synchronous),
             clock,
         )

@@ -24,7 +24,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 # So many statements run before others have a turn, so that a long transaction does not keep the process from answering.
 STATEMENTS_A_TURN = 40
 WAIT_MS = 5000
-"""How long a transaction waits for another process that writes, in milliseconds."""
+"""How long a transaction waits for another process that writes, in milliseconds, unless told otherwise."""
 
 
 def to_json(value: Any) -> str:
@@ -77,8 +77,8 @@ class Connection:
 class Engine:
     """A SQLite file in WAL mode, for one writer or for readers."""
 
-    def __init__(self, path: Path, *, writes: bool, synchronous: str = "FULL") -> None:
-        self._writes = writes
+    def __init__(self, path: Path, *, writes: bool, synchronous: str = "FULL", wait_ms: int = WAIT_MS) -> None:
+        self._wait_ms = wait_ms
         self.sync_engine = sa.create_engine(
             f"sqlite+pysqlite:///{path}",
             poolclass=StaticPool if writes else QueuePool,
@@ -95,7 +95,7 @@ class Engine:
         def prepare(connection: Any, record: Any) -> None:
             connection.isolation_level = None  # transactions begin where we say so
             for pragma in (
-                f"busy_timeout={WAIT_MS}",
+                f"busy_timeout={wait_ms}",
                 "journal_mode=WAL",
                 f"synchronous={synchronous}",
                 f"busy_timeout={0 if writes else 1000}",
@@ -119,7 +119,7 @@ class Engine:
             self._thread.shutdown(wait=True)
 
     async def begin_immediate(self, driver: Any) -> None:
-        """Take the right to write. Raises SQLAlchemy's OperationalError when another process keeps it for WAIT_MS."""
+        """Take the right to write. Raises SQLAlchemy's OperationalError when another process keeps it for `wait_ms`."""
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -127,7 +127,7 @@ class Engine:
                 raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
 
             def wait() -> None:
-                driver.execute(f"pragma busy_timeout={WAIT_MS}").close()
+                driver.execute(f"pragma busy_timeout={self._wait_ms}").close()
                 try:
                     driver.execute("BEGIN IMMEDIATE")
                 finally:
@@ -160,7 +160,7 @@ class Engine:
             except asyncio.CancelledError as error:
                 cancelled = error
             except Exception:
-                break
+                break  # it is done; `result` below raises what it raised
         if cancelled:
             if not doing.cancelled():
                 doing.exception()

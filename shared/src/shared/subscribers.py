@@ -55,21 +55,30 @@ class Envelope:
 class Subscribers:
     """Which handler acts on which fact or order. Use as a decorator: `@on(PushReceived, key=lambda m: m.run)`.
 
-    With `fold(tx, batch, watch)` no handler is called: it gets all new messages of a batch at once, as `Incoming`, and enters
-    `watch(incoming)` around each where it does what that one asks for. It writes all of them or raises.
+    With `fold(tx, batch, watch)` there are no handlers, only messages that it hears (`hear`): it gets all new ones of a batch at
+    once, as `Incoming`, and enters `watch(incoming)` around each where it does what that one asks for. It writes all or raises.
     """
 
     fold: Callable[[Tx, Sequence[Any], Any], Awaitable[None]] | None = None
-    table: dict[str, tuple[type[Message], Handler, Callable[[Any], str]]] = field(default_factory=dict)
+    table: dict[str, tuple[type[Message], Handler | None, Callable[[Any], str]]] = field(default_factory=dict)
 
     def __call__(self, message: type[Message], *, key: Callable[[Any], str] | None = None) -> Callable[[Handler], Handler]:
         def note(handler: Handler) -> Handler:
-            if message.type() in self.table:
-                raise ValueError(f"two handlers for {message.type()}")
-            self.table[message.type()] = (message, handler, key or _default_key)
+            self._note(message, handler, key)
             return handler
 
         return note
+
+    def hear(self, message: type[Message], *, key: Callable[[Any], str] | None = None) -> None:
+        """This message is heard by `fold`."""
+        self._note(message, None, key)
+
+    def _note(self, message: type[Message], handler: Handler | None, key: Callable[[Any], str] | None) -> None:
+        if message.type() in self.table:
+            raise ValueError(f"two handlers for {message.type()}")
+        if (handler is None) != (self.fold is not None):
+            raise ValueError(f"{message.type()} needs a handler, or a fold that hears it")
+        self.table[message.type()] = (message, handler, key or _default_key)
 
     def classes(self) -> set[type[Message]]:
         return {entry[0] for entry in self.table.values()}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.database import Tx
 from shared.facts import builder, deployer, gate, gateway, operator_proxy, scanner, webhook
 from shared.facts._base import Fact
-from shared.subscribers import Envelope, Subscribers
+from shared.subscribers import Subscribers
 
 from gateway.projections import builds, catalogue, deploys, runs, scans
 from gateway.projections.batch import Projection, Projector
@@ -62,10 +61,5 @@ def subscribers() -> Subscribers:
     """Every fact is heard, batch by batch."""
     on = Subscribers(fold=Projector(PROJECTIONS).project)
     for fact in PROJECTIONS:
-        on(fact, key=_key)(_folded)
+        on.hear(fact, key=_key)
     return on
-
-
-async def _folded(tx: Tx, message: Any, envelope: Envelope) -> None:
-    """Never called: facts are handled by the batch."""
-    raise NotImplementedError
