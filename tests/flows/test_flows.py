@@ -55,7 +55,7 @@ async def test_a_person_cancels_a_run_and_its_child_is_gone(platform: Any, tmp_p
         async def gone() -> bool:
             return not Path(f"/proc/{child}").exists()
 
-        await town.until("the end of the build's child", gone, 5)
+        await town.until("the end of the build's child", gone, 2)
         assert "end build" not in town.stamps.read_text()
 
 

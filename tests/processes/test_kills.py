@@ -17,22 +17,19 @@ from kiops.chaos.city import City
 from kiops.chaos.judge import Outcome, judge
 from kiops.chaos.stamps import Effect, Stamps
 
-PUSHES = 600
-"""What two processors carry within five minutes beside the rest of the suite; by hand `kiops chaos` takes any number."""
-
 
 @pytest.mark.timeout(1800)
 async def test_pushes_survive_kills_of_everything(tmp_path: Path, parts: Parts) -> None:
-    """On PostgreSQL, which is killed too: 30 kills while pushes to 40 services arrive."""
+    """On PostgreSQL, which is killed too: 30 kills, 1,500 pushes to 40 services."""
     try:
         postgres = Postgres.create()  # of this test's own: it is killed
     except PostgresMissing as problem:
         parts.absent("PostgreSQL", str(problem))
     try:
-        outcome, city = await chaos(tmp_path, kills=30, pushes=PUSHES, services=40, postgres=postgres, say=print)
+        outcome, city = await chaos(tmp_path, kills=30, pushes=1500, services=40, postgres=postgres, say=print)
     finally:
         postgres.remove()
-    judged(outcome, city, pushes=PUSHES, kills=30)
+    judged(outcome, city, pushes=1500, kills=30)
 
 
 async def test_pushes_survive_kills_on_sqlite(tmp_path: Path, nats: NatsServer) -> None:

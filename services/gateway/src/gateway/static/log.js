@@ -68,6 +68,7 @@
     const go = (forward) => {
       if (typing) {
         look(); // what was typed a moment ago
+        if (!forward) at = 0; // back from the first is the last
         clearTimeout(typing);
         typing = 0;
       }

@@ -130,8 +130,8 @@
     document.addEventListener(name, (event) => {
       if (event.target.id !== "stream" || leaving) return;
       live(false);
-      // The extension connects again after a stream that ended, but not after one that never began.
-      if (!event.target._htmx?.sse) setTimeout(() => event.target.dispatchEvent(new CustomEvent("again")), 3000 + 2000 * Math.random());
+      // The extension connects again by itself after a stream that ended, not after one that never began; with a stream it ignores this.
+      setTimeout(() => event.target.dispatchEvent(new CustomEvent("again")), 3000 + 2000 * Math.random());
     });
   document.addEventListener("state", (event) => {
     const told = JSON.parse(event.detail?.data || "{}");
