@@ -19,6 +19,8 @@ from gateway.logs import BuildLogs, Line, Progress, Quiet, Restarted
 from gateway.site import Site
 from gateway.store import builds as store
 from gateway.store import services
+from gateway.store.lists import Shown
+from gateway.tables.read_model import builds
 
 _LOG = {
     200: {
@@ -31,6 +33,7 @@ _LOG = {
     }
 }
 _LAST_LINE = 2**31
+_SHOWN = Shown(builds, m.BuildOut.model_fields)
 
 
 def routes(site: Site, router: APIRouter) -> None:
@@ -46,13 +49,14 @@ def routes(site: Site, router: APIRouter) -> None:
                 raise NotFound("service", service[:80])
             rows = await store.listed(
                 tx,
+                _SHOWN,
                 actor.organisation,
                 service_id=found.id if found else "",
                 state=state,
                 before=key[0] if key else "",
                 limit=limit + 1,
             )
-        return page(rows, limit, m.BuildOut.model_validate, lambda row: (row.id,))
+        return page(_SHOWN, rows, limit, "id")
 
     @router.post("/services/{service}/builds", tags=["builds"], response_model=m.OutcomeOut, status_code=202)
     async def start(actor: Who, service: str, body: m.BuildIn | None = None) -> Any:

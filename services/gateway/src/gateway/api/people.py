@@ -11,6 +11,10 @@ from gateway.api.depends import Cursor, Limit, Who
 from gateway.api.paging import decode, page
 from gateway.site import Site
 from gateway.store import audits, people, runs
+from gateway.store.lists import Shown
+from gateway.tables import read_model
+
+_AUDIT = Shown(read_model.audit, m.AuditOut.model_fields)
 
 
 def routes(site: Site, router: APIRouter) -> None:
@@ -74,9 +78,9 @@ def routes(site: Site, router: APIRouter) -> None:
         key = decode(cursor, int)
         async with site.read.read() as tx:
             rows = await audits.listed(
-                tx, actor.organisation, category=category, actor=by, before=key[0] if key else None, limit=limit + 1
+                tx, _AUDIT, actor.organisation, category=category, actor=by, before=key[0] if key else None, limit=limit + 1
             )
-        return page(rows, limit, m.AuditOut.model_validate, lambda row: (row.sequence,))
+        return page(_AUDIT, rows, limit, "sequence")
 
     @router.get("/audit/chain", tags=["audit"], response_model=m.ChainOut)
     async def check_chain(actor: Who) -> Any:

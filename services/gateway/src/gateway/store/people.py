@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from shared.database import Tx
 
+from gateway.store.lists import kept
 from gateway.tables.owned import keys, login_links, memberships, organisations, sessions, tokens, users
 
 
@@ -19,27 +20,34 @@ def _person(*columns: Any) -> sa.Select:
     )
 
 
-async def by_session(tx: Tx, session_id: str, now_ms: int) -> sa.Row[Any] | None:
-    return await tx.one(
+def _by_session() -> sa.Select:
+    at = (sessions.c.user_id == users.c.id) & (sessions.c.organisation_id == memberships.c.organisation_id)
+    return (
         _person(sessions.c.organisation_id, sessions.c.seen_at_ms)
-        .join(
-            sessions,
-            (sessions.c.user_id == users.c.id) & (sessions.c.organisation_id == memberships.c.organisation_id),
-        )
-        .where(sessions.c.id == session_id, sessions.c.ended_at_ms.is_(None), sessions.c.expires_at_ms > now_ms)
+        .join(sessions, at)
+        .where(sessions.c.id == sa.bindparam("id"), sessions.c.ended_at_ms.is_(None))
+        .where(sessions.c.expires_at_ms > sa.bindparam("now"))
     )
+
+
+def _by_token() -> sa.Select:
+    at = (tokens.c.user_id == users.c.id) & (tokens.c.organisation_id == memberships.c.organisation_id)
+    return (
+        _person(tokens.c.organisation_id)
+        .join(tokens, at)
+        .where(tokens.c.id == sa.bindparam("id"), tokens.c.ended_at_ms.is_(None))
+        .where(sa.or_(tokens.c.expires_at_ms.is_(None), tokens.c.expires_at_ms > sa.bindparam("now")))
+    )
+
+
+async def by_session(tx: Tx, session_id: str, now_ms: int) -> sa.Row[Any] | None:
+    """Every request of a browser asks this."""
+    return await tx.one(kept(tx, ("by session",), _by_session), {"id": session_id, "now": now_ms})
 
 
 async def by_token(tx: Tx, token_id: str, now_ms: int) -> sa.Row[Any] | None:
-    return await tx.one(
-        _person(tokens.c.organisation_id)
-        .join(tokens, (tokens.c.user_id == users.c.id) & (tokens.c.organisation_id == memberships.c.organisation_id))
-        .where(
-            tokens.c.id == token_id,
-            tokens.c.ended_at_ms.is_(None),
-            sa.or_(tokens.c.expires_at_ms.is_(None), tokens.c.expires_at_ms > now_ms),
-        )
-    )
+    """Every request of a program asks this."""
+    return await tx.one(kept(tx, ("by token",), _by_token), {"id": token_id, "now": now_ms})
 
 
 async def by_name(tx: Tx, name: str) -> sa.Row[Any] | None:
