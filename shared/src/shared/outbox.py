@@ -24,15 +24,20 @@ from shared.lease import Lease
 
 BATCH = 200
 DUPLICATE_IN_BATCH = 10201  # nats-server: an id of the batch is stored already, so the whole batch was refused
+STRANGE = ("bus.stream_changed", "bus.position_beyond", "bus.stream_missing")
+"""Codes of a stream that is not the known one."""
+ASK_AGAIN_SECONDS = 5.0
 KEEP_SENT_MS = 24 * 3600 * 1000
 
 
 class Relay:
     """One database's relay. `serve()` runs until it is cancelled."""
 
-    def __init__(self, database: Database, bus: Bus, lease: Lease, known: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(self, database: Database, bus: Bus, lease: Lease, known: Callable[[], Awaitable[bool]] | None = None) -> None:
         self.database, self.bus, self.lease, self.known = database, bus, lease, known
         self._known_on = -1
+        self._asked_on, self._ask_again_at = -1, 0.0
+        self.trouble = self.trouble_code = ""
         self.log = logging.get(database.name)
         self.published = 0
         self._spans: dict[str, tracing.Span] = {}
@@ -56,7 +61,9 @@ class Relay:
                 self.log.warning("the outbox waits", error=str(error))
                 wait = 0.2
             except KiopsError as error:
-                self.log.error("the outbox is held up", error=str(error))
+                self.log.error("the outbox is held up", error=str(error), code=error.code)
+                if error.code in STRANGE:
+                    self.trouble_code, self.trouble = error.code, f"{error.message}. {error.advice}"
             except Exception:
                 # Whatever it was: the rows are there, and a relay that has ended would publish nothing for ever.
                 self.log.exception("the relay broke and begins again")
@@ -66,11 +73,19 @@ class Relay:
                     await self.database.outbox_wake.wait()
 
     async def _check_stream(self) -> None:
-        """Once for each connection: nothing is published on a stream that is not ours, or it would be lost with it."""
-        if self.known is not None and self._known_on != self.bus.connections:
-            connection = self.bus.connections
-            await self.known()
+        """Once for each connection: nothing is published on a stream that is not ours, or it would be lost with it.
+
+        While another service that could know better does not answer, it is asked again now and then.
+        """
+        if self.known is None or self._known_on == self.bus.connections:
+            return
+        connection, now = self.bus.connections, self.database.clock.monotonic()
+        if self._asked_on == connection and now < self._ask_again_at:
+            return
+        if await self.known():
             self._known_on = connection
+        self._asked_on, self._ask_again_at = connection, now + ASK_AGAIN_SECONDS
+        self.trouble = self.trouble_code = ""
 
     async def unsent(self) -> int:
         """How many rows wait."""

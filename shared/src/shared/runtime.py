@@ -19,7 +19,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.engine import make_url
 
-from shared import ids, logging, migrate, sealing, tracing, upkeep
+from shared import ids, instances, logging, migrate, sealing, tracing, upkeep
 from shared.bus import EVENTS, HEARS, SERVICES, Bus
 from shared.clock import Clock
 from shared.database import Database, Tx, open_engines
@@ -30,6 +30,7 @@ from shared.jobs import Worker
 from shared.lease import Lease, serve_alone
 from shared.logs import LogWriter
 from shared.memory import family, memory_mb
+from shared.neighbours import check_neighbours
 from shared.notices import LEARNT, OUTBOX, Notices, notify
 from shared.objects import ObjectStore
 from shared.outbox import Relay
@@ -155,6 +156,7 @@ class Running:
     relay: Relay | None = None
     loop: Loop | None = None
     jobs: Jobs | None = None
+    presence: instances.Presence | None = None
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     def stuck(self) -> str:
@@ -179,6 +181,8 @@ class Running:
             out["bus"] = "no connection to nats-server"
         elif self.loop and not self.loop.bound and not self.loop.lease.standby:
             out["stream"] = self.loop.trouble or "not reading yet"
+        elif self.relay and self.relay.trouble:
+            out["stream"] = self.relay.trouble
         for kind, subject in self.host.bus.guard.denied:
             out["rights"] = f"the bus refused {kind} to {subject}"
         if stuck := self.stuck():
@@ -190,10 +194,26 @@ class Running:
                 out[name] = str(error)
         return out
 
+    def strange_stream(self) -> tuple[str, str]:
+        """(code, words) of why the stream is not read, or nothing is published on it; empty when all is well."""
+        if self.loop and not self.loop.bound and not self.loop.lease.standby and self.loop.trouble:
+            return self.loop.trouble_code, self.loop.trouble
+        return (self.relay.trouble_code, self.relay.trouble) if self.relay else ("", "")
+
     def roles(self) -> dict[str, bool]:
         """Role -> whether this instance has it; where it has not, another does the work and this one waits to take over."""
-        leases = [part.lease for part in (self.loop, self.relay) if part] + ([self.host.scheduler] if self.host.scheduler else [])
-        return {lease.name: lease.ours for lease in leases}
+        return {lease.name: lease.ours for lease in self.leases()}
+
+    def leases(self) -> list[Lease]:
+        """Of the roles that this service has."""
+        return [part.lease for part in (self.loop, self.relay) if part] + ([self.host.scheduler] if self.host.scheduler else [])
+
+    async def instances(self) -> list[dict[str, Any]]:
+        """The service's instances, as `shared.instances.known` tells them; none while the database does not answer."""
+        try:
+            return await instances.known(self)
+        except KiopsError:
+            return []
 
     async def lag(self) -> int:
         """Messages not yet handled, plus outbox rows not yet sent."""
@@ -392,8 +412,9 @@ def _start(each: Running) -> None:
     if "outbox" in database.metadata.tables:
         reader = service.loop_database or database
 
-        async def known() -> None:
+        async def known() -> bool:
             await check_stream(host.name, reader, host.bus)
+            return await check_neighbours(host.name, host.bus, host.settings.organisation)
 
         hears = bool(service.subscribers.table)
         each.relay = Relay(database, host.bus, Lease(database, "relay", host.instance, role_lease), known if hears else None)
@@ -427,6 +448,9 @@ def _start(each: Running) -> None:
     if service.tasks:
         host.scheduler = Lease(database, "scheduler", host.instance, role_lease)
         each.tasks["scheduler"] = asyncio.create_task(serve_alone(host.scheduler, service.tasks), name=f"{host.name} scheduler")
+    if database.is_postgresql and "lease" in database.metadata.tables:
+        each.presence = instances.Presence(each)
+        each.tasks["presence"] = asyncio.create_task(each.presence.serve(), name=f"{host.name} presence")
     for name, task in service.everywhere:
         each.tasks[name] = asyncio.create_task(task(), name=f"{host.name} {name}")
 
@@ -469,10 +493,11 @@ async def _stop(tasks: Mapping[str, asyncio.Task[None]]) -> None:
 
 async def _stop_service(each: Running) -> None:
     await _stop(each.tasks)
-    for lease in (each.relay and each.relay.lease, each.loop and each.loop.lease, each.host.scheduler):
-        if lease:
-            with contextlib.suppress(KiopsError):
-                await lease.release()
+    for lease in each.leases():
+        with contextlib.suppress(KiopsError):
+            await lease.release()
+    if each.presence:
+        await each.presence.leave()
 
 
 async def serve_http(app: FastAPI, host: str, port: int, *, ready: asyncio.Event | None = None) -> None:

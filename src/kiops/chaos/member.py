@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from shared.platform import platform_id
 from shared.runtime import Host, Service, Wire, running, serve_http
 from shared.settings import PlatformSettings
 
+from kiops import folder
 from kiops.chaos import stand_ins
 from shared import logging
 
@@ -101,6 +103,7 @@ async def serve(name: str, member: Membership) -> None:
     wire = wire_of(name, Path(member.stamps), **member.seconds)
     async with running({name: wire}, settings, bus_url=member.bus) as platform:
         server = asyncio.create_task(serve_http(platform.app, "127.0.0.1", port))
+        folder.write_served(root / "services" / name, pid=os.getpid(), url=f"http://127.0.0.1:{port}")
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait({server, waiting}, return_when=asyncio.FIRST_COMPLETED)
         server.cancel()

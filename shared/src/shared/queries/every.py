@@ -29,6 +29,26 @@ class AskStanding(Query, owner=EVERY, name="standing.ask", askers=("gateway",), 
     asked: str
 
 
+class Reached(Answer):
+    """The position in the stream that was made at `stream_created` (as nats-server writes it; empty before the first read)."""
+
+    stream_created: str = ""
+    position: int = 0
+
+
+class AskReached(
+    Query,
+    owner=EVERY,
+    name="position.ask",
+    askers=("gateway", "webhook", "builder", "scanner", "gate", "deployer", "operator-proxy"),
+    answer=Reached,
+    tail="asked",
+):
+    """How far have you read, by your database? Asked by every relay before it publishes on a new connection."""
+
+    asked: str
+
+
 class DeadLetter(Part):
     """A message that a service could not handle. `body` and `headers` are empty in a list. Times are epoch milliseconds."""
 
@@ -83,6 +103,10 @@ class StreamAccepted(Answer):
 
 
 class AcceptStream(Query, owner=EVERY, name="stream.accept", askers=("gateway",), answer=StreamAccepted, tail="asked"):
-    """Read the stream that there is now from its beginning, and publish on it once more what you said in the last day."""
+    """Read the stream that there is now from its beginning, and publish on it once more what you said in the last day.
+
+    With `cut` another service knows that the stream is not whole: then whoever reads it already publishes once more too.
+    """
 
     asked: str
+    cut: bool = False

@@ -104,7 +104,15 @@ def routes(site: Site, router: APIRouter) -> None:
             "ready": not failing,
             "settled": not failing and await platform.settled(),
             "url": site.base_url,
-            "services": {name: {"ready": name not in failing, "failing": failing.get(name, {})} for name in platform.services},
+            "services": {
+                name: {
+                    "ready": name not in failing,
+                    "failing": failing.get(name, {}),
+                    "stream_code": each.strange_stream()[0],
+                    "instances": await each.instances(),
+                }
+                for name, each in platform.services.items()
+            },
             "runs_unfinished": unfinished,
             "rss_mb": rss,
             "pss_mb": pss,
