@@ -23,7 +23,7 @@ from typing import IO
 from shared.errors import Broken, Unavailable
 from shared.permissions import make_keys, server_config
 
-from shared import logging
+from shared import logging, seeds
 
 START_SECONDS = 15
 TAKE_OVER_SECONDS = 0.5
@@ -129,9 +129,10 @@ class Server:
     async def _start(self) -> None:
         self.port = self._choose_port(self.port or self._remembered())
         config = self.folder / "nats.conf"
-        text = server_config(make_keys(self.keys), self.folder / "store", self.port, sync_interval=self._sync_interval)
-        text += f'log_file: "{self.folder / "nats.log"}"\nlogfile_size_limit: 10MB\nlogfile_max_num: 3\n'
-        _write(config, text)
+        with seeds.held(self.keys):
+            text = server_config(make_keys(self.keys), self.folder / "store", self.port, sync_interval=self._sync_interval)
+            text += f'log_file: "{self.folder / "nats.log"}"\nlogfile_size_limit: 10MB\nlogfile_max_num: 3\n'
+            _write(config, text)
         setpriv = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--"] if os.path.exists("/usr/bin/setpriv") else []
         child = await asyncio.create_subprocess_exec(
             *setpriv, program(), "--config", str(config),
