@@ -24,9 +24,11 @@ from shared.bus import HEARS
 from shared.database import Tx, open_engines
 from shared.facts._base import Message
 from shared.facts.webhook import PushReceived
+from shared.platform import platform_id
 from shared.runtime import Host, Platform, Service
 from shared.subscribers import Envelope, Subscribers
 from shared.tables import NAMING, chassis_tables
+from shared.testing.nats import NatsServer
 from shared.words import Trigger
 
 PEOPLE = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "Ada"), ("EMAIL", "a@b.c"))}
@@ -216,7 +218,7 @@ Travel = Callable[..., AbstractAsyncContextManager[Road]]
 
 
 @pytest.fixture
-def road(platform: Any, repository: Repository, docker_engine: Any) -> Travel:
+def road(platform: Any, repository: Repository, docker_engine: Any, nats: NatsServer) -> Travel:
     """`async with road() as r`: the builder with a real bus, git and engine. Images it makes are removed."""
 
     @asynccontextmanager
@@ -229,18 +231,16 @@ def road(platform: Any, repository: Repository, docker_engine: Any) -> Travel:
 
         async with platform({"webhook": recorder(heard), "builder": builder}) as running:
             yield Road(running, heard, repository)
-        remove_images(docker_engine, "kiops-test-shop")
+        remove_images(docker_engine, platform_id(nats.root))
 
     return travel
 
 
-def remove_images(engine: Any, name: str) -> None:
-    """Remove what a test built: the images named so, and those that were built and never named."""
+def remove_images(engine: Any, platform: str) -> None:
+    """Remove what this platform built; another test may be building on the same engine."""
     _, body = engine.request("GET", "/images/json")
     for image in json.loads(body):
-        labels, tags = image.get("Labels") or {}, image.get("RepoTags") or []
-        unnamed = labels.get("org.kiops.service", "").startswith("svc_shop")
-        if unnamed or any(tag.startswith(f"{name}:") for tag in tags):
+        if (image.get("Labels") or {}).get("kiops.platform") == platform:
             engine.remove_image(image["Id"])
 
 

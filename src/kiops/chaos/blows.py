@@ -17,6 +17,7 @@ from kiops.chaos.sender import Sender
 AHEAD = 240
 """Pushes that may wait for their deploy: enough that every service has work, few enough that memory and waiting stay bounded."""
 PATIENCE_SECONDS = 20
+WORK_SECONDS = 3.0
 SECONDS = {"fetch": 0.0, "build": 0.1, "scan": 0.0, "deploy": 0.05}
 """How long the children take: a process per step, and none for the source, so that the processor is the platform's."""
 
@@ -78,7 +79,10 @@ async def chaos(
 
 
 async def strike(city: City, sender: Sender, kills: int, pushes: int, say: Callable[[str], None]) -> None:
-    """Kill at random moments between the first push and the last deploy. When nothing moves, the next comes all the same."""
+    """Kill at random moments between the first push and the last deploy. When nothing moves, the next comes all the same.
+
+    Every second one waits for a tool to be at work: chance alone would hit few of them on a slow machine.
+    """
     moments = sorted(random.randrange(2 * pushes) for _ in range(kills))
     waiting: list[str] = []
     for number, moment in enumerate(moments, 1):
@@ -93,6 +97,16 @@ async def strike(city: City, sender: Sender, kills: int, pushes: int, say: Calla
         if not waiting:
             waiting = random.sample(city.victims, len(city.victims))
         victim = waiting.pop()
+        if number % 2:
+            await until_work(city)
         await city.kill(victim)
         say(f"kill {number} of {kills}: {victim}   {len(sender.acked)} acknowledged, {city.stamps.placed} deployed")
         await asyncio.sleep(random.uniform(0.1, 0.6))
+
+
+async def until_work(city: City) -> None:
+    """Until a tool is at work, at most WORK_SECONDS: towards the end there may be none."""
+    for _ in range(int(WORK_SECONDS / 0.01)):
+        if city.stamps.at_work():
+            return
+        await asyncio.sleep(0.01)
