@@ -92,15 +92,15 @@ async def operator_proxy(host: Host, stamps: Path, seconds: float):
         )
 
 
-async def serve(name: str, member: Membership) -> None:
-    """Serve until SIGTERM."""
+async def serve(name: str, member: Membership, wire: Wire | None = None) -> None:
+    """Serve until SIGTERM. `wire`: the service's own, when nothing of it is to be a stand-in."""
     root = Path(member.root)
     logging.configure("info", root / "logs" / f"{name}.log")
     port = member.ports[name]
     settings = PlatformSettings(home=root.parent, data=root, port=port, **member.settings)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    wire = wire_of(name, Path(member.stamps), **member.seconds)
+    wire = wire or wire_of(name, Path(member.stamps), **member.seconds)
     async with running({name: wire}, settings, bus_url=member.bus) as platform:
         server = asyncio.create_task(serve_http(platform.app, "127.0.0.1", port))
         folder.write_served(root / "services" / name, pid=os.getpid(), url=f"http://127.0.0.1:{port}")
