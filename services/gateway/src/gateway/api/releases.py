@@ -29,8 +29,7 @@ def routes(site: Site, router: APIRouter) -> None:
             rows = await store.listed(
                 tx,
                 _SHOWN,
-                actor.organisation,
-                service_id=row.id,
+                row.id,
                 environment=environment,
                 before=key[0] if key else "",
                 limit=limit + 1,

@@ -19,8 +19,12 @@ async def listed(
     tx: Tx, shown: Shown, organisation: str, *, category: str = "", actor: str = "", before: int | None = None, limit: int = 50
 ) -> Sequence[sa.Row[Any]]:
     """Newest first; `before` is the stream position of the last row already seen."""
-    equal = lists.asked(organisation_id=organisation, category=category, actor=actor)
-    return await lists.page(tx, shown, equal, ("sequence",), past=None if before is None else (before,), limit=limit)
+    equal = lists.asked(organisation_id=organisation, actor=actor)
+    among = lists.asked(category=category)
+    if not actor:
+        equal, among = equal | among, {}
+    past = None if before is None else (before,)
+    return await lists.page(tx, shown, equal, ("sequence",), past=past, limit=limit, among=among)
 
 
 async def head(tx: Tx, organisation: str) -> sa.Row[Any] | None:

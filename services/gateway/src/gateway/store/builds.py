@@ -24,8 +24,9 @@ async def listed(
     tx: Tx, shown: Shown, organisation: str, *, service_id: str = "", state: str = "", before: str = "", limit: int = 50
 ) -> Sequence[sa.Row[Any]]:
     """Newest first; build ids are time-ordered, `before` is the last one already seen."""
-    equal = lists.asked(organisation_id=organisation, service_id=service_id, state=state)
-    return await lists.page(tx, shown, equal, ("id",), past=(before,) if before else None, limit=limit)
+    of, state_is = lists.of(organisation, service_id), lists.asked(state=state)
+    equal, among = (of, state_is) if service_id else (of | state_is, {})
+    return await lists.page(tx, shown, equal, ("id",), past=(before,) if before else None, limit=limit, among=among)
 
 
 async def of_run(tx: Tx, run: str) -> sa.Row[Any] | None:
@@ -64,5 +65,4 @@ async def decisions_listed(
     tx: Tx, shown: Shown, organisation: str, *, service_id: str = "", before: str = "", limit: int = 50
 ) -> Sequence[sa.Row[Any]]:
     """Newest first by id, which is time-ordered."""
-    equal = lists.asked(organisation_id=organisation, service_id=service_id)
-    return await lists.page(tx, shown, equal, ("id",), past=(before,) if before else None, limit=limit)
+    return await lists.page(tx, shown, lists.of(organisation, service_id), ("id",), past=(before,) if before else None, limit=limit)

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from shared.database import Tx
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.expression import UnaryExpression
 
 
 class Shown:
@@ -47,9 +49,21 @@ def kept(tx: Tx, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
     return statement
 
 
+def _passing(tx: Tx, column: sa.Column[Any]) -> Any:
+    # SQLite takes no index for an expression. PostgreSQL weighs what its statistics say, and looks into the index all the same.
+    if tx.database.is_postgresql:
+        return column
+    return UnaryExpression(column, operator=operators.custom_op("+"), type_=column.type)
+
+
 def asked(**equal: str) -> dict[str, str]:
     """Column and value of each filter that was given."""
     return {name: value for name, value in equal.items() if value}
+
+
+def of(organisation: str, service_id: str) -> dict[str, str]:
+    """Of a service, which is the organisation's by having been found in it; else of the organisation."""
+    return {"service_id": service_id} if service_id else {"organisation_id": organisation}
 
 
 async def page(
@@ -61,11 +75,14 @@ async def page(
     past: Sequence[Any] | None = None,
     limit: int | None = None,
     up: bool = False,
+    among: Mapping[str, Any] | None = None,
     where: Sequence[Any] = (),
     values: Mapping[str, Any] | None = None,
 ) -> Sequence[sa.Row[Any]]:
     """Rows whose columns have these values, in the descending order of some columns (ascending: `up`).
 
+    `equal` with `order` is what an index has. `among` are filters beside it: rows that do not have these values are passed over on
+    the way, and never is another index taken for their sake, which would have to sort what it finds.
     `past`: the values of those columns in the last row already seen. `where`: more conditions, constants of their module, with the
     `values` they take.
     """
@@ -73,6 +90,7 @@ async def page(
     def make() -> Any:
         table = shown.table
         query = sa.select(*shown.columns).where(*(table.c[name] == sa.bindparam(f"is_{name}") for name in equal), *where)
+        query = query.where(*(_passing(tx, table.c[name]) == sa.bindparam(f"is_{name}") for name in among or ()))
         columns = [table.c[name] for name in order]
         if past is not None:
             seen = [sa.bindparam(f"past_{each.name}", type_=each.type) for each in columns]
@@ -81,8 +99,8 @@ async def page(
         query = query.order_by(*(each.asc() if up else each.desc() for each in columns))
         return query.limit(sa.bindparam("most", type_=sa.Integer)) if limit is not None else query
 
-    key = ("list", shown, tuple(equal), tuple(order), tuple(map(id, where)), past is None, limit is None, up)
-    given = {f"is_{name}": value for name, value in equal.items()} | dict(values or {})
+    key = ("list", shown, tuple(equal), tuple(among or ()), tuple(order), tuple(map(id, where)), past is None, limit is None, up)
+    given = {f"is_{name}": value for name, value in {**equal, **(among or {})}.items()} | dict(values or {})
     if past is not None:
         given |= {f"past_{name}": value for name, value in zip(order, past, strict=True)}
     if limit is not None:

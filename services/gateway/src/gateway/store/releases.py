@@ -28,11 +28,11 @@ async def by_number(tx: Tx, service_id: str, environment: str, number: int) -> s
 
 
 async def listed(
-    tx: Tx, shown: Shown, organisation: str, *, service_id: str = "", environment: str = "", before: str = "", limit: int = 50
+    tx: Tx, shown: Shown, service_id: str, *, environment: str = "", before: str = "", limit: int = 50
 ) -> Sequence[sa.Row[Any]]:
-    """Newest first by id, which is time-ordered."""
-    equal = lists.asked(organisation_id=organisation, service_id=service_id, environment=environment)
-    return await lists.page(tx, shown, equal, ("id",), past=(before,) if before else None, limit=limit)
+    """Of a service, newest first by id, which is time-ordered."""
+    past, among = (before,) if before else None, lists.asked(environment=environment)
+    return await lists.page(tx, shown, {"service_id": service_id}, ("id",), past=past, limit=limit, among=among)
 
 
 async def deploys_of(tx: Tx, run: str) -> Sequence[sa.Row[Any]]:

@@ -48,8 +48,13 @@ async def listed(
     found: list[sa.Row[Any]] = []
     # Each state has its place in the index: of several, a page of each is read, not everything in search of the rare ones.
     for state in dict.fromkeys(states) or ("",):
-        equal = lists.asked(organisation_id=organisation, service_id=service_id, state=state, branch=branch, trigger=trigger)
-        found += await lists.page(tx, shown, equal, order, past=before, limit=limit)
+        among = lists.asked(branch=branch, trigger=trigger, state=state)
+        # The index that is sought: the service's, else the branch's, the trigger's, the state's. The others stand in it.
+        first = next(iter(among), "")
+        equal = lists.of(organisation, service_id)
+        if first and not service_id:
+            equal[first] = among.pop(first)
+        found += await lists.page(tx, shown, equal, order, past=before, limit=limit, among=among)
     if len(states) > 1:
         found.sort(key=lambda row: (row.born_at_ms, row.id), reverse=True)
     return found[:limit]
