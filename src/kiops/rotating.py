@@ -10,22 +10,26 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import os
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from shared.errors import Rejected, Unavailable
 from shared.keeper import Server
 from shared.permissions import BOOTSTRAP, KEEPER, make_keys
+from shared.sealing import KeyPair, publish_key
 
 from kiops import catalogue
 from shared import seeds
 
 NAMES = (*catalogue.NAMES, BOOTSTRAP, KEEPER)
 LOOK_SECONDS = 0.1
+RETIRE_AFTER_SECONDS = 60.0
+"""A gateway that read a public key before it was replaced has stored what it sealed to it by then."""
 
 
 @dataclass
@@ -139,17 +143,77 @@ def _former(server: Server, name: str) -> list[str]:
     return [key.public for key in seeds.accepted(server.keys, name) if key.state == "former"]
 
 
-@dataclass
+# -- keys that secrets are sealed to -------------------------------------------------------------------------------------
+def pair(root: Path, name: str) -> KeyPair:
+    """A service's keys for sealing; made where they are missing."""
+    return KeyPair.load(root / "keys" / f"{name}.key")
+
+
+def replace_sealing(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """Gives each of these services another key to seal to; those before go on opening. Returns service -> id of the new key."""
+    with _alone(root / "keys"):
+        return {name: _replace(root, name) for name in names}
+
+
+def _replace(root: Path, name: str) -> str:
+    keys = pair(root, name)
+    keys.replace()
+    publish(root, name)
+    return keys.id
+
+
+def publish(root: Path, name: str) -> None:
+    """The gateway seals to the newest key from now on."""
+    file = root / "keys" / "public" / f"{name}.pub"
+    owner = file.stat() if file.exists() else None
+    publish_key(file.parent, name, pair(root, name))
+    if owner is not None and os.getuid() == 0:
+        os.chown(file, owner.st_uid, owner.st_gid)
+        file.chmod(owner.st_mode & 0o777)
+
+
+def to_retire(root: Path, names: Sequence[str]) -> dict[str, float]:
+    """Service -> seconds since its newest former key was replaced, of those that have one."""
+    found = {}
+    for name in names:
+        if former := pair(root, name).former:
+            found[name] = time.time() - max(path.stat().st_mtime for path in former.values())
+    return found
+
+
+def retire_sealing(root: Path, name: str) -> list[str]:
+    """Take a service's former keys away, for good. Returns their ids."""
+    with _alone(root / "keys"):
+        return pair(root, name).retire()
+
+
+# -- what is there -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
 class Listed:
-    """The keys that are there: for the bus (accepted ones) and for sealing; public halves alone."""
+    """A key by its public half. `purpose` is bus or sealing, `state` in use, next, former, or opens only."""
 
-    bus: list[seeds.Key] = field(default_factory=list)
+    name: str
+    purpose: str
+    key: str
+    state: str
+    since_ms: int
 
 
-def listed(root: Path) -> Listed:
+def listed(root: Path) -> list[Listed]:
     """What lies in the key folders. Raises Unavailable `keys.none`."""
     folder = root / "bus" / "keys"
     there = [name for name in NAMES if seeds.seed_file(folder, name).exists()]
     if not there:
         raise Unavailable("keys.none", f"there are no keys below {root}", "They are made when KIOPS starts there first.")
-    return Listed(bus=[key for name in there for key in seeds.accepted(folder, name)])
+    found = [Listed(name, "bus", key.public, key.state, key.since_ms) for name in there for key in seeds.accepted(folder, name)]
+    for name in catalogue.NAMES:
+        file = root / "keys" / f"{name}.key"
+        if file.exists():
+            keys = pair(root, name)
+            found.append(Listed(name, "sealing", keys.id, "in use", _since_ms(file)))
+            found += [Listed(name, "sealing", key, "opens only", _since_ms(path)) for key, path in keys.former.items()]
+    return found
+
+
+def _since_ms(path: Path) -> int:
+    return path.stat().st_mtime_ns // 1_000_000

@@ -17,7 +17,7 @@ from shared.keeper import Server
 from shared.permissions import BOOTSTRAP, KEEPER, make_keys
 from shared.testing.nats import NatsServer
 
-from kiops import app, nats, rotating
+from kiops import app, nats, provision, rotating
 from kiops.rotating import Rotated, find_server, rotate
 from shared import seeds
 
@@ -196,3 +196,23 @@ def test_the_commands_say_what_they_did_and_never_a_secret(
     ):
         code, _, err = told(words, capsys)
         assert code in (2, 3) and said in err
+
+
+def test_the_containers_configuration_has_every_accepted_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`kiops provision keys` runs at every `docker compose up`, in the middle of a rotation too."""
+    root, bus = tmp_path / "data", tmp_path / "bus"
+    bus.mkdir()
+
+    def provisioned() -> str:
+        provision.keys(root, bus=bus, postgres=None, database_host="postgres")
+        return (bus / "nats.conf").read_text()
+
+    first = provisioned()
+    assert provisioned() == first
+    seeds.prepare(root / "bus" / "keys", "gate")
+    seeds.replace(root / "bus" / "keys", "gate", 1)
+    new, old = make_keys(root / "bus" / "keys")["gate"]
+    assert old in first and old in provisioned() and new in provisioned()
+    seeds.forget_former(root / "bus" / "keys", "gate")
+    assert provisioned() == first.replace(old, new)
+    assert (bus / "nats.conf").stat().st_mode & 0o077 == 0

@@ -289,6 +289,9 @@ class Bus:
                 asked = query.model_validate_json(message.body)
             except ValueError as error:
                 return _refusal("query.malformed", str(error).splitlines()[0]) if query.answer else None
+            # By its rights nobody else can ask on the subject of this asker; what the body says may be anything.
+            if query.tail == "asker" and message.raw_message.subject != asked.subject:
+                return _refusal("query.asker", "this was asked in the name of another")
             headers = message.headers or {}
             current.set(
                 Context(

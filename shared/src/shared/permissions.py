@@ -37,7 +37,7 @@ def rights(service: str) -> dict[str, list[str]]:
     callers: set[str] = set()
     for query in queries():
         if service in query.askers:
-            publish.append(query.pattern())
+            publish.append(query.pattern(service if query.tail == "asker" else "*"))
         if query.owner in (service, EVERY):
             subscribe.append(answered_on(query, service))
             if query.answer is not None:

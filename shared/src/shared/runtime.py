@@ -36,6 +36,7 @@ from shared.objects import ObjectStore
 from shared.outbox import Relay
 from shared.processes import Mark, sweep
 from shared.queries.gateway import OrderAnswered
+from shared.resealing import Renewal
 from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
 from shared.subscribers import Answers, Subscribers
@@ -50,6 +51,8 @@ class Service:
     """What a wire yields. `checks` raise (with a sentence) when the service is not ready. `remarks` says what is amiss though the
     service is ready: sentences by name. `figures` are values of metrics that only this service has. `tasks` run as long as the
     service does, in one instance of it (the one that holds the scheduler's lease); `everywhere` run in each.
+
+    `reseal` seals again what the service's own tables have sealed to a former key of its.
 
     `loop_database` is where the loop keeps its position, when that is not `database` (the gateway's read model). `on_batch` is told
     what the loop has just handled; `share` puts that into words for the service's other instances, which are told them by `heard`
@@ -68,6 +71,7 @@ class Service:
     checks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     remarks: Callable[[], Mapping[str, str]] = dict
     figures: Callable[[], Mapping[str, float]] = dict
+    reseal: Callable[[], Awaitable[Renewal]] | None = None
     loop_database: Database | None = None
     on_batch: Callable[[list[Any]], object] | None = None
     share: Callable[[Sequence[Any]], list[str]] | None = None

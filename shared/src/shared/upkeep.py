@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from shared import logging
+from shared import logging, resealing
 from shared.database import Database
 from shared.errors import Rejected, Unavailable
 from shared.queries.every import (
@@ -17,6 +17,8 @@ from shared.queries.every import (
     DeadLetters,
     ListDeadLetters,
     Reached,
+    RenewSealing,
+    SealingRenewed,
     Settled,
     SettleDeadLetter,
     Standing,
@@ -63,6 +65,10 @@ def answers(running: Running) -> Answers:
         async with (service.loop_database or service.database).read() as tx:
             row = await tx.one(sa.select(table).where(table.c.durable == service.name))
         return Reached(stream_created=row.stream_created, position=row.position) if row else Reached()
+
+    @to(RenewSealing)
+    async def renewed(query: RenewSealing) -> SealingRenewed:
+        return await resealing.renew(running)
 
     @to(ListDeadLetters)
     async def listed(query: ListDeadLetters) -> DeadLetters:

@@ -49,6 +49,23 @@ class AskReached(
     asked: str
 
 
+class SealingRenewed(Answer):
+    """`key` is the id of the service's newest key, `former` those of keys that only open. `renewed` values were sealed again,
+    `left` are still sealed to a former key, `unreadable` to none that the service has."""
+
+    key: str = ""
+    former: list[str] = Field(default_factory=list)
+    renewed: int = 0
+    left: int = 0
+    unreadable: int = 0
+
+
+class RenewSealing(Query, owner=EVERY, name="sealing.renew", askers=("gateway",), answer=SealingRenewed, tail="asked"):
+    """Seal again with your newest key what you keep sealed to a former one, and what the gateway keeps for you."""
+
+    asked: str
+
+
 class DeadLetter(Part):
     """A message that a service could not handle. `body` and `headers` are empty in a list. Times are epoch milliseconds."""
 

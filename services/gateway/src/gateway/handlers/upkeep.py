@@ -16,6 +16,8 @@ from shared.queries.every import (
     AskStanding,
     DeadLetter,
     ListDeadLetters,
+    RenewSealing,
+    SealingRenewed,
     SettleDeadLetter,
     Standing,
 )
@@ -24,6 +26,9 @@ from gateway import audit
 from gateway.access.door import Actor
 from gateway.errors import AdminNeeded, NotFound
 from gateway.settings import GatewaySettings
+
+RENEW_SECONDS = 60.0
+"""A service with thousands of secrets seals them again in that."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,24 @@ class Upkeep:
         except Rejected as error:
             return Accepted(service, code=error.code, reason=error.message)
         return Accepted(service, again=answer.again)
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+    async def renew_sealing(self, actor: Actor) -> list[tuple[str, SealingRenewed]]:
+        """Have every service seal again, with its newest key, what is sealed to a former one of its. Who does not answer says so
+        by the answer's `error` and `detail`. Raises AdminNeeded."""
+        _admin(actor)
+
+        async def one(service: str) -> tuple[str, SealingRenewed]:
+            query = RenewSealing(organisation=actor.organisation, asked=service)
+            try:
+                return service, await self.bus.ask(query, timeout_seconds=RENEW_SECONDS)
+            except KiopsError as error:
+                return service, SealingRenewed(error=error.code, detail=error.message)
+
+        done = [await one(service) for service in SERVICES]
+        if renewed := sum(each.renewed for _, each in done):
+            await self._note(actor, "secrets sealed again", f"{renewed}")
+        return done
 
     async def _ask(self, query):
         return await self.bus.ask(query, timeout_seconds=self.settings.query_seconds)

@@ -50,6 +50,24 @@ class StreamAcceptedOut(Out):
     items: list[AcceptedOut]
 
 
+class RenewedOut(Out):
+    """`key` is the id of the service's newest key, `former` those of keys that only open. `renewed` secrets were sealed again,
+    `left` are still sealed to a former key, `unreadable` to none that is there. `code` and `reason` when it did not answer."""
+
+    service: str
+    key: str
+    former: list[str]
+    renewed: int
+    left: int
+    unreadable: int
+    code: str
+    reason: str
+
+
+class SealingRenewedOut(Out):
+    items: list[RenewedOut]
+
+
 class RebuildOut(Out):
     """`state` is never, running, done or failed (then with `code` and `reason`)."""
 
