@@ -1,7 +1,7 @@
 """Builds and their logs."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,8 +13,9 @@ from starlette.responses import Response
 from gateway.api import models as m
 from gateway.api.depends import Cursor, Limit, Who
 from gateway.api.paging import decode, page
-from gateway.api.streams import event, stream
+from gateway.api.streams import event
 from gateway.errors import BadInput, NotFound
+from gateway.live import EventStream
 from gateway.logs import BuildLogs, Line, Progress, Quiet, Restarted
 from gateway.site import Site
 from gateway.store import builds as store
@@ -86,7 +87,7 @@ def routes(site: Site, router: APIRouter) -> None:
                 if not last_event_id.isascii() or not last_event_id.isdigit():
                     raise BadInput("last_event_id", "The number of a line.", field="Last-Event-ID")
                 after = min(int(last_event_id), _LAST_LINE)
-            return stream(_followed(actor, row.id, after))
+            return EventStream(_followed(actor, row.id, after))
         lines = [line for line in await logs.so_far(actor.organisation, row.id) if line.number > after]
         if "application/x-ndjson" in wanted:
             body = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
@@ -97,7 +98,7 @@ def routes(site: Site, router: APIRouter) -> None:
             headers={"content-disposition": f'inline; filename="{row.id}.log"'},
         )
 
-    async def _followed(actor: Any, build: str, after: int) -> AsyncIterator[str]:
+    async def _followed(actor: Any, build: str, after: int) -> AsyncGenerator[str, None]:
         try:
             async for item in logs.follow(actor.organisation, build, after, quiet_seconds=15):
                 match item:
