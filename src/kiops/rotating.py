@@ -84,9 +84,9 @@ def _alone(folder: Path) -> Any:
 async def rotate(server: Server, names: Sequence[str], *, seconds: float, force: bool) -> list[Rotated]:
     """Gives each of these identities another key, and takes the former ones out when nobody is connected with them any more.
 
-    Who was begun before and still has a former key is brought to its end instead. `force`, after a leak: each gets another key in any
-    case, and the former ones are taken out after `seconds` whether or not the service was seen with its new one. Raises Unavailable,
-    Broken, Rejected.
+    Who was begun before and still has a former key is brought to its end instead. `force`, after a leak: each gets another key in
+    any case, and the former ones are taken out after `seconds` whether or not the service was seen with its new one. Raises
+    Unavailable, Broken, Rejected.
     """
     with _alone(server.keys):
         make_keys(server.keys)

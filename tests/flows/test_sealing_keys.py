@@ -85,6 +85,8 @@ async def test_sealing_keys_are_replaced_while_pushes_arrive(town: Town) -> None
         }
         again = await asyncio.to_thread(kiops, root, port, "retire", "--yes")
         assert again.stdout == "No service has a former key.\n"
+        forms = await asyncio.to_thread(kiops, root, port, "rotate", "--forms", "--force")
+        assert forms.returncode == 0 and "forms that are open now are refused" in forms.stdout
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)

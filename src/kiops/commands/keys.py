@@ -47,9 +47,10 @@ def rotate(
     sealing: Annotated[
         bool, typer.Option("--sealing", help="The keys that secrets are sealed to, instead of those for the bus.")
     ] = False,
+    forms: Annotated[bool, typer.Option("--forms", help="The key that the pages' forms are signed with, instead.")] = False,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds a service may take to sign in with its new key.")] = 30.0,
     force: Annotated[
-        bool, typer.Option("--force", help="Take the former key out after that time also when its service did not sign in: a leak.")
+        bool, typer.Option("--force", help="After a leak: take the former key out in any case; refuse forms that are open.")
     ] = False,
     config: Annotated[
         Path | None,
@@ -65,6 +66,9 @@ def rotate(
 
     from kiops import rotating
 
+    if forms:
+        _replace_form_key(folder.root(data), force, as_json)
+        return
     known = catalogue.NAMES if sealing else rotating.NAMES
     names = _named(list(known) if everything else service, known)
     if not names:
@@ -130,6 +134,16 @@ def retire(
         if not row["code"]:
             row["retired"] = rotating.retire_sealing(root, row["service"])
     _tell_sealing(rows, as_json, "has only its newest key", "Former keys that may still be needed stay; run it again.")
+
+
+def _replace_form_key(root: Path, at_once: bool, as_json: bool) -> None:
+    os.environ["KIOPS_DATA"] = str(root)
+    Client().post(f"/api/v1/form-key?at_once={'true' if at_once else 'false'}")
+    if as_json:
+        terminal.print_json({"for": "forms", "state": "done"})
+    else:
+        told = "forms that are open now are refused" if at_once else "forms that are open now are taken for a day"
+        terminal.screen().say(f"{terminal.screen().paint('✓', '32')} forms   are signed with a new key; {told}")
 
 
 def _rotate_sealing(root: Path, names: Sequence[str], as_json: bool) -> None:

@@ -45,6 +45,15 @@ def routes(site: Site, router: APIRouter) -> None:
         await site.handlers.people.set_password(actor, body.password)
         return Response(status_code=204)
 
+    @router.post("/form-key", tags=["platform"], status_code=204)
+    async def replace_form_key(
+        actor: Who,
+        at_once: Annotated[bool, Query(description="Refuse forms that are open now; else they are taken for a day")] = False,
+    ) -> Response:
+        """Another key for the tokens (CSRF) that pages put into forms."""
+        await site.handlers.people.replace_form_key(actor, at_once=at_once)
+        return Response(status_code=204)
+
     @router.post("/login-links", tags=["people"], status_code=201, response_model=m.LinkOut)
     async def make_link(actor: Who) -> Any:
         """A sign-in link for oneself: once, 15 minutes."""
