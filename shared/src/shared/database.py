@@ -72,6 +72,14 @@ class Tx:
         done = await self._write_row(("new", table), lambda: self._insert(table).on_conflict_do_nothing(), values)
         return done.rowcount > 0
 
+    async def insert_all_new(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert those of the rows (all with the same columns, plain values) whose unique values are not there already."""
+        if rows:
+            statement = self.database.statements.get(("new", table))
+            if statement is None:
+                statement = self.database.statements["new", table] = self._insert(table).on_conflict_do_nothing()
+            await self.connection.execute(statement, [dict(row) for row in rows])
+
     async def upsert(self, table: sa.Table, values: Mapping[str, Any], key: Sequence[str]) -> None:
         """Insert, or change the row with the same key to these values."""
 
@@ -215,6 +223,7 @@ class Database:
         self._lock = asyncio.Lock()
         self.outbox_wake = asyncio.Event()
         self.jobs_wake = asyncio.Event()
+        self.jobs_cancelled = 0  # how often open jobs were cancelled by this process
         self.statements: dict[tuple[Any, ...], Any] = {}
         self.on_answers: Callable[[list[OrderAnswered]], object] = lambda answers: None
         self.jobs: Any = None
@@ -226,28 +235,30 @@ class Database:
         return self.metadata.tables["outbox"]
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Tx]:
+    async def write(self, *, durable: bool = True) -> AsyncIterator[Tx]:
         """A transaction that writes. Committed at the end of the block, rolled back by an exception. Await only SQL inside.
+
+        What is not `durable` does not wait for the disk on SQLite: it may be gone after the machine crashed, not the process.
 
         Raises Unavailable when the database does not take it: `database.full`, `database.locked`, `database.read_only`, else
         `database.away`.
         """
         if self.is_postgresql:
-            async with self._write() as tx:
+            async with self._write(durable) as tx:
                 yield tx
         else:
-            async with self._lock, self._write() as tx:
+            async with self._lock, self._write(durable) as tx:
                 yield tx
 
     @asynccontextmanager
-    async def _write(self) -> AsyncIterator[Tx]:
+    async def _write(self, durable: bool) -> AsyncIterator[Tx]:
         try:
             connection = await self._writer.connect()
         except (OSError, sa.exc.DBAPIError) as error:
             self.trouble = troubled(self.name, error) or away(self.name, error)
             raise self.trouble from error
         try:
-            async with connection.begin():
+            async with connection.begin() if self.is_postgresql else connection.begin(durable=durable):
                 tx = Tx(connection, self)
                 yield tx
                 await tx._flush()
