@@ -110,7 +110,7 @@ HEARS: dict[str, tuple[type[Message], ...]] = {
     ),
     "operator-proxy": (gateway.ServiceDeleted, operator_orders.ApplyRelease, operator_orders.RemoveTarget),
 }
-"""Which facts and orders each service acts on. Filters of the durables, rights and start-up checks come from it."""
+"""Which facts and orders each service acts on. Filters of the durables (`heard_on`) and start-up checks come from it."""
 
 
 def stored() -> list[type[Message]]:
@@ -119,6 +119,23 @@ def stored() -> list[type[Message]]:
 
 
 HEARS["gateway"] = tuple(cls for cls in stored() if issubclass(cls, Fact))
+
+
+def heard_on(service: str) -> list[str]:
+    """The filters of a service's durable, as few as bring little that it does not hear: none at all for who hears every fact.
+
+    nats-server tries each filter on each message, some 3 µs apiece; a message more than is heard costs its reader some 50 µs.
+    """
+    if service == "gateway":
+        return []
+    nouns: dict[str, list[type[Message]]] = defaultdict(list)
+    for cls in HEARS[service]:
+        nouns[cls.type().rpartition(".")[0]].append(cls)
+    filters = []
+    for noun, heard in nouns.items():
+        said = [cls for cls in stored() if cls.type().rpartition(".")[0] == noun]
+        filters += [f"{noun}.*.*.*"] if len(heard) > 1 and 2 * len(heard) >= len(said) else [cls.pattern() for cls in heard]
+    return sorted(filters)
 
 
 def queries() -> list[type[Query]]:
