@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -304,6 +305,9 @@ async def running(
     install_problems(app)
     platform = Platform(settings, app)
     async with AsyncExitStack() as stack:
+        # So long may a commit that came back from the disk wait for the thread of the event loop; it was 5 ms.
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(0.0005)
         if settings.trace_url or settings.trace_file:
             headers = settings.trace_headers.get_secret_value()
             tracing.start(settings.trace_url, headers=headers, file=settings.trace_file, share=settings.trace_share)
