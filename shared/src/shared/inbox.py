@@ -283,13 +283,13 @@ class Loop:
             await self.tell_others(tx, batch)
 
     async def _handle_each(self, tx: Tx, batch: Sequence[Incoming]) -> None:
+        heard = [each for each in batch if ".".join(each.envelope.subject.split(".")[:4]) in self.subscribers.table]
+        began = time.perf_counter()
+        new = await self._unseen(tx, heard)
         if self.subscribers.fold is None:
-            for incoming in batch:
+            for incoming in new:
                 await self._handle(tx, incoming)
             return
-        began = time.perf_counter()
-        heard = [each for each in batch if ".".join(each.envelope.subject.split(".")[:4]) in self.subscribers.table]
-        new = await self._unseen(tx, heard)
         if self._may_be_parked:
             new = [incoming for incoming in new if not await self._stands_behind(tx, incoming)]
         await self.subscribers.fold(tx, new, self._watch if self.watched else None)
@@ -376,14 +376,7 @@ class Loop:
 
     async def _handle(self, tx: Tx, incoming: Incoming) -> None:
         envelope = incoming.envelope
-        entry = self.subscribers.table.get(".".join(envelope.subject.split(".")[:4]))
-        if entry is None:
-            return
-        cls, handler, key_of = entry
-        organisation = envelope.subject.split(".")[4]
-        inbox = tx.database.metadata.tables["inbox"]
-        if not await tx.insert_new(inbox, {"id": envelope.id, "organisation_id": organisation, "position": envelope.sequence}):
-            return
+        cls, handler, key_of = self.subscribers.table[".".join(envelope.subject.split(".")[:4])]
         message = cls.model_validate_json(incoming.body)
         key = key_of(message)
         if key and await self._key_waits(tx, key, envelope.sequence):
