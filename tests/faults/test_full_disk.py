@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -12,10 +13,14 @@ from typing import Any
 import pytest
 from builder.settings import BuilderSettings
 from builder.wiring import wire as builder_wire
-from shared.bus import SERVICES
+from shared.bootstrap import bootstrap
+from shared.bus import SERVICES, Bus
+from shared.errors import Unavailable
+from shared.facts.builder import BuildCancelled
 
 from kiops.chaos import stand_ins
 from kiops.chaos.member import wire_of
+from kiops.nats import server
 from tests.faults.disks import fill, free, resize, small_disk
 from tests.flows.conftest import Town, town_of
 
@@ -155,5 +160,38 @@ async def test_nats_server_without_room_keeps_the_outbox_waiting(
         await asyncio.sleep(1)
         assert await waits() and not await here.platform.settled()
         resize(store, ROOMY)
+        nats.stop()  # it would refuse for ever; who runs it starts it again, as the next test shows
+        nats.start()
         for number in (1, 2, 3):
             assert (await here.ended(number))["state"] in ("success", "superseded")
+
+
+async def test_a_nats_server_that_could_not_write_is_started_again(tmp_path: Path, small_disk: Callable[[Path, int], Path]) -> None:
+    """After one write that failed nats-server stores nothing more in that stream: it is started again when there is room."""
+    store = small_disk(tmp_path / "bus" / "store", ROOMY)
+    async with server(tmp_path) as ours:
+        first = ours.pid
+        await bootstrap(ours.url, ours.keys)
+        bus = Bus("builder", ours.url, ours.keys / "builder.nk")
+        await bus.open()
+        about = {"organisation": "main", "service": "svc_1", "run": "run_1", "number": 1, "build": "bld_1"}
+        fact = BuildCancelled(**about, reason="x" * 5000, duration_ms=1)
+
+        async def stored() -> bool:
+            try:
+                reply = await bus.request(fact.subject, fact.model_dump_json().encode(), timeout_seconds=1)
+            except Unavailable:
+                return False
+            return "seq" in json.loads(reply.data)
+
+        assert await stored()
+        resize(store)
+        while await stored():
+            pass
+        assert ours.pid == first
+        resize(store, ROOMY)
+        async with asyncio.timeout(40):
+            while not await stored():
+                await asyncio.sleep(0.2)
+        assert ours.pid != first
+        await bus.close()
