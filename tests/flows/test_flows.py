@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
-from tests.flows.conftest import Town
+from tests.flows.conftest import Town, town_of
 
 
 async def test_a_push_is_built_scanned_judged_and_deployed_and_its_timeline_adds_up(town: Town) -> None:
@@ -35,21 +36,27 @@ async def test_a_newer_push_of_the_same_branch_supersedes_and_another_branch_doe
     assert runs[0]["superseded_by_number"] == 3
 
 
-async def test_a_person_cancels_a_run_and_its_child_is_gone(town: Town) -> None:
-    await town.register()
-    await town.push()
+async def test_a_person_cancels_a_run_and_its_child_is_gone(platform: Any, tmp_path: Path) -> None:
+    async with town_of(platform, tmp_path, build=60) as town:
+        await town.register()
+        await town.push()
 
-    async def building() -> bool:
-        return "begin build" in town.stamps.read_text()
+        async def building() -> bool:
+            return "begin build" in town.stamps.read_text()
 
-    await town.until("a build", building)
-    run = await town.run(1)
-    answer = await town.client.post(f"/api/v1/runs/{run['id']}/cancel")
-    assert answer.status_code == 202, answer.text
-    ended = await town.ended(1)
-    assert (ended["state"], ended["cancelled_by"]) == ("cancelled", "admin")
-    await asyncio.sleep(0.5)
-    assert "end build" not in town.stamps.read_text()
+        await town.until("a build", building)
+        run = await town.run(1)
+        answer = await town.client.post(f"/api/v1/runs/{run['id']}/cancel")
+        assert answer.status_code == 202, answer.text
+        ended = await town.ended(1)
+        assert (ended["state"], ended["cancelled_by"]) == ("cancelled", "admin")
+        child = int(re.findall(r"begin build \S+ \d+ (\d+)", town.stamps.read_text())[0])
+
+        async def gone() -> bool:
+            return not Path(f"/proc/{child}").exists()
+
+        await town.until("the end of the build's child", gone, 5)
+        assert "end build" not in town.stamps.read_text()
 
 
 async def test_a_rollback_returns_to_the_release_before(town: Town) -> None:
