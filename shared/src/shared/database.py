@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from shared import ids, tracing
 from shared.clock import Clock
-from shared.context import current, new_traceparent
+from shared.context import Context, current, new_traceparent
 from shared.errors import Unavailable
 from shared.facts._base import Message, Order
 from shared.faults import point
@@ -36,7 +36,7 @@ class Tx:
         self.connection = connection
         self.database = database
         self._after: list[Callable[[], object]] = []
-        self._before: dict[str, Callable[[Tx], Awaitable[None]]] = {}
+        self._before: dict[str, tuple[Context, Callable[[Tx], Awaitable[None]]]] = {}
         self._puts: list[dict[str, Any]] = []
         self.answers: list[OrderAnswered] = []
 
@@ -194,12 +194,20 @@ class Tx:
         self._after.append(call)
 
     def before_commit(self, key: str, call: Callable[[Tx], Awaitable[None]]) -> None:
-        """Await this at the end of the transaction, still inside it, once for each key: how a batch is folded."""
-        self._before[key] = call
+        """Await this at the end of the transaction, still inside it, once for each key: how a batch is folded.
+
+        What it leads to has the cause that was current when it was last asked for.
+        """
+        self._before[key] = current.get(), call
 
     async def _flush(self) -> None:
         while self._before:
-            await self._before.pop(next(iter(self._before)))(self)
+            context, call = self._before.pop(next(iter(self._before)))
+            mark = current.set(context)
+            try:
+                await call(self)
+            finally:
+                current.reset(mark)
         if self._puts:
             statement = self.database.statements.get(("outbox",))
             if statement is None:

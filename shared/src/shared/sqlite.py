@@ -119,6 +119,7 @@ class Connection:
         self.sync_connection = connection
         self.driver = cast(sqlite3.Connection, connection.connection.driver_connection)
         self._statements = 0
+        self._spoilt = False
 
     async def execute(self, statement: sa.Executable, parameters: Any = None) -> Result:
         done = self._run(statement, parameters)
@@ -167,12 +168,19 @@ class Connection:
             before = driver.total_changes
             yield
         except BaseException:
+            self._spoilt = True
             self._engine.end(self.sync_connection, commit=False)
             raise
+        self._spoilt = True  # until the commit is through
         await self._engine.commit(self.sync_connection, wait=durable and driver.total_changes != before)
+        self._spoilt = False
 
     async def close(self) -> None:
-        await self._engine.give_back(self.sync_connection)
+        """Give it back; after what went wrong SQLAlchemy makes itself a new one on the same file."""
+        if self._spoilt:
+            self.sync_connection.close()
+        else:
+            await self._engine.give_back(self.sync_connection)
 
 
 class Engine:
