@@ -100,13 +100,15 @@ async def test_people_read_and_pushes_arrive_meanwhile(gateway: Gateway) -> None
             pushed[0], number = pushed[0] + 1, number + 1
 
     others = [asyncio.create_task(read()), asyncio.create_task(push())]
-    for _ in range(2):
-        before, read_before = pushed[0], len(answers)
-        found = await rebuilt(gateway)
-        assert found["state"] == "done", found
-        assert pushed[0] > before and len(answers) > read_before
-    over.set()
-    await asyncio.gather(*others)
+    try:
+        for _ in range(2):
+            before, read_before = pushed[0], len(answers)
+            found = await rebuilt(gateway)
+            assert found["state"] == "done", found
+            assert pushed[0] > before and len(answers) > read_before
+    finally:
+        over.set()
+        await asyncio.gather(*others)
     await gateway.settled()
     assert set(answers) <= {200, 303}, sorted(set(answers))
     live = await everything(gateway)

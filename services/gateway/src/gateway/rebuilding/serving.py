@@ -25,7 +25,7 @@ from gateway.store import position
 from gateway.tables import read_model
 
 SWITCH_KEY, REBUILD_KEY = "kiops read model switch", "kiops read model rebuild"
-GATE_SECONDS = 5.0
+GATE_SECONDS = 15.0
 _FRESH, _BEFORE = "read_model_fresh", "read_model_before"
 
 
