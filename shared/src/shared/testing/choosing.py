@@ -4,7 +4,9 @@
     --random=SEED    files in another order, and the tests of a file too; the same seed gives the same order again
 
 With pytest-xdist's `--dist loadgroup` a file stays in one process, so that what it shares is made once; all tests with the
-container engine stay in one, and so do those with the browser: these parts are shared by the machine.
+container engine stay in one, and so do those with the browser. pytest 9.2 and xdist 3.8 do not know each other, though
+(pytest-xdist#1386): with them each test goes to the process that is free. That is quicker here, for tests with the engine mostly
+wait; so no test may rely on being the only one that uses the engine or the browser.
 """
 
 from __future__ import annotations
