@@ -87,12 +87,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.xdist_group(together(item)))
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """With a pytest and an xdist that do not know each other, tests would run anywhere without a word (pytest-xdist#1386)."""
-    if getattr(session.config.option, "loadgroup", False) and any("@" not in item.nodeid for item in session.items):
-        raise pytest.UsageError("pytest-xdist does not group the tests of this pytest: use the versions of requirements/test.txt")
-
-
 def shuffled(items: list[pytest.Item], seed: int) -> None:
     """Another order, in place. The tests of a file stay together: what they share is made once."""
     dice = random.Random(seed)
