@@ -20,7 +20,10 @@ from typing import Any
 from benchmarks.common import others_busy
 
 # In this order. What needs minutes or a Docker engine is left out of --quick.
-EVERY = ["accept", "push_to_process", "burst", "runs", "steps", "lists", "log_lines", "restart", "growth", "rebuild", "switch"]
+EVERY = [
+    "accept", "push_to_process", "burst", "runs", "steps", "lists", "log_lines", "masking", "restart", "growth",
+    "rebuild", "switch",
+]  # fmt: skip
 SLOW = {"rebuild", "switch"}
 NOTE = "must and aim followed by x are for the ratio to the floor; others: cores that others kept busy"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

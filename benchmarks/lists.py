@@ -32,16 +32,26 @@ COPIES, QUICK_COPIES = 100, 20
 ASKED, QUICK_ASKED = 300, 60
 START_MS = 1_795_250_000_000
 SERVICE = "shop-0001"
+RUN = f"run_{1:08x}{1:024x}"
 API = {
     "runs": "/api/v1/runs",
     "runs of a service": f"/api/v1/runs?service={SERVICE}",
-    "runs in a state": "/api/v1/runs?state=failed",
+    "runs in a state": "/api/v1/runs?state=success",
+    "runs of a state that none has": "/api/v1/runs?state=failed&state=blocked",
+    "runs of a branch": "/api/v1/runs?branch=main",
+    "runs of a trigger that none has": "/api/v1/runs?trigger=api",
+    "runs of a service in a state": f"/api/v1/runs?service={SERVICE}&state=success",
     "builds": "/api/v1/builds",
     "builds of a service": f"/api/v1/builds?service={SERVICE}",
+    "builds in a state that none has": "/api/v1/builds?state=failed",
     "releases of a service": f"/api/v1/services/{SERVICE}/releases",
     "decisions": "/api/v1/decisions",
+    "decisions of a service": f"/api/v1/decisions?service={SERVICE}",
     "services": "/api/v1/services",
+    "scans of a run": f"/api/v1/runs/{RUN}/scans",
+    "findings of a run": f"/api/v1/runs/{RUN}/findings",
     "audit": "/api/v1/audit",
+    "audit of a person": "/api/v1/audit?by=ada",
 }
 PAGES = {
     "dashboard": "/dashboard",
@@ -135,6 +145,16 @@ async def short(file: Path) -> None:
                 await projector.project(tx, told[start : start + 5000])
         await fresh.settle(database, indexes)
         await fresh.make_safe(database, str(file))
+    with sqlite3.connect(file) as connection:
+        audited(connection, 1, SERVICES * EACH)
+
+
+def audited(connection: sqlite3.Connection, first: int, last: int) -> None:
+    """Something that a person did for each run, so that the audit is as long as the history."""
+    rows = ((f"au-{n}", n, ("ada", "grace", "edsger")[n % 3], START_MS + n * 1000) for n in range(first, last + 1))
+    columns = "id, organisation_id, sequence, service_id, category, action, actor, object, outcome, detail, at_ms"
+    values = f"(?, 'main', ?, '{history.service_id(1)}', 'deploy', 'started', ?, '{SERVICE}', 'done', '', ?)"
+    connection.executemany(f"insert into audit ({columns}) values {values}", rows)
 
 
 def multiply(file: Path, copies: int) -> None:
@@ -178,6 +198,7 @@ def multiply(file: Path, copies: int) -> None:
         f"update services set last_run_id = substr(last_run_id, 1, 4) || {last} || substr(last_run_id, 13),"
         f" last_run_number = last_run_number + {(copies - 1) * EACH}, last_run_at_ms = last_run_at_ms + {(copies - 1) * span}"
     )
+    audited(connection, SERVICES * EACH + 1, SERVICES * EACH * copies)
     connection.execute("commit")
     for _, text in indexes:
         connection.execute(text)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.runtime import Wire, running, serve_http
+from shared.serving import keep_what_started
 from shared.settings import PlatformSettings
 
 from benchmarks import faked
@@ -49,6 +50,7 @@ async def main(names: list[str], root: Path, bus: str, port: int, stamps: Path, 
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with running({name: wire(name, stamps, options) for name in names}, settings, bus_url=bus) as platform:
+        keep_what_started()
         server = asyncio.create_task(serve_http(platform.app, "127.0.0.1", port))
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait({server, waiting}, return_when=asyncio.FIRST_COMPLETED)

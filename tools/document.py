@@ -285,6 +285,7 @@ def asyncapi() -> str:
                 "service": {"description": "The service's id, `_` where there is none."},
                 "runtime": {"description": "The runtime's id, so that each operator-proxy hears its own."},
                 "asked": {"description": "The name of the service that is asked."},
+                "asker": {"description": "The name of the service that asks; nobody else may publish there."},
                 "intent": {"description": "The id of the wish that is answered."},
             },
         },

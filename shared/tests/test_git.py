@@ -344,6 +344,7 @@ async def test_a_key_lies_in_a_file_that_only_its_owner_reads(tmp_path: Path) ->
     ("said", "code"),
     [
         ("fatal: write error: No space left on device", "source.disk_full"),
+        ("error: unable to write file z\nfatal: sha1 file 'index.lock' write error. Out of diskspace", "source.disk_full"),
         ("Host key verification failed.\nfatal: Could not read from remote repository.", "source.host_key_changed"),
         ("fatal: unable to access 'x': server certificate verification failed. CAfile: none", "source.tls"),
         ("fatal: unable to access 'x': gnutls_handshake() failed", "source.tls"),

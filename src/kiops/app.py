@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kiops import __version__
-from kiops.commands import builds, chaos, data, deploys, gate, platform, rebuild, runs, services, signin, upkeep
+from kiops.commands import builds, chaos, data, deploys, gate, keys, platform, rebuild, runs, services, signin, upkeep
 from kiops.terminal import Exit, fail
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (platform, signin, services, builds, runs, gate, deploys, data, rebuild, upkeep, chaos):
+for module in (platform, signin, services, builds, runs, gate, deploys, data, rebuild, upkeep, keys, chaos):
     module.register(app)
 
 

@@ -17,7 +17,8 @@ PATIENCE_SECONDS = 20
 def stop(root: Path) -> None:
     """Asks the running `kiops up` (or `kiops serve`) to end, and waits until it has."""
     screen = Screen()
-    pids = {int(state["pid"]) for state in folder.served(root, catalogue.NAMES).values()}
+    running = folder.every_served(root, catalogue.NAMES)
+    pids = {int(state["pid"]) for states in running.values() for state in states}
     if not pids and folder.is_taken(root):
         pids = {_holder(root)} - {0}
     if not pids:

@@ -49,18 +49,30 @@ def is_taken(folder: Path) -> bool:
     return False
 
 
-def write_state(folder: Path, **state: Any) -> None:
+def write_state(folder: Path, name: str = "up", **state: Any) -> None:
     """Tells other commands where we are (pid, url): in the data folder by `up`, in a service's folder by `serve`."""
-    draft = folder / "up.json.new"
+    draft = folder / f"{name}.json.new"
     draft.write_text(json.dumps(state))
     draft.chmod(0o600)
-    os.replace(draft, folder / "up.json")
+    os.replace(draft, folder / f"{name}.json")
+
+
+def write_served(folder: Path, **state: Any) -> None:
+    """What `serve` tells in a service's folder: beside other instances, whose files go when their process has ended."""
+    for file in folder.glob("up.*.json"):
+        if _read(file) is None:
+            file.unlink(missing_ok=True)
+    write_state(folder, f"up.{os.getpid()}", **state)
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
     """What a process that still lives told about itself in this folder; None when there is none."""
+    return _read(folder / "up.json")
+
+
+def _read(file: Path) -> dict[str, Any] | None:
     try:
-        state = json.loads((folder / "up.json").read_text())
+        state = json.loads(file.read_text())
         return state if lives(int(state["pid"])) else None
     except (OSError, ValueError, KeyError):
         return None
@@ -75,10 +87,26 @@ def lives(pid: int) -> bool:
 
 
 def served(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Service -> the {"pid", "url"} of the process that runs it, by `up` or `serve`; only those that run."""
+    """Service -> the {"pid", "url"} of the process that runs it, by `up` or `serve`; only those that run, of several the oldest."""
+    return {name: states[0] for name, states in every_served(folder, names).items()}
+
+
+def every_served(folder: Path, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Service -> what `served` tells, of every instance on this machine."""
     everything = read_state(folder)
-    states = {name: everything or read_state(folder / "services" / name) for name in names}
-    return {name: state for name, state in states.items() if state}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in names:
+        files = sorted((folder / "services" / name).glob("up.*.json"), key=_age) if everything is None else []
+        if states := [everything] if everything else [state for state in map(_read, files) if state]:
+            found[name] = states
+    return found
+
+
+def _age(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def forget_state(folder: Path) -> None:

@@ -23,9 +23,15 @@ from typing import IO
 from shared.errors import Broken, Unavailable
 from shared.permissions import make_keys, server_config
 
-from shared import logging
+from shared import logging, seeds
 
 START_SECONDS = 15
+LOOK_SECONDS = 1.0
+"""How often the child's log is looked through for a write that failed."""
+WRITE_FAILED = b"ritical write error"
+"""nats-server's words, in its log alone, when it could not write a stream's file. From then on that stream stores nothing, room or
+not, until nats-server is started again."""
+ROOM_BYTES = 1 << 20
 TAKE_OVER_SECONDS = 0.5
 
 
@@ -79,7 +85,11 @@ class Server:
         while not self._ending:
             if self._child is not None:
                 began = time.monotonic()
-                code = await self._child.wait()
+                mending = asyncio.create_task(self._mend_store(self._child))
+                try:
+                    code = await self._child.wait()
+                finally:
+                    mending.cancel()
                 if self._ending:
                     return
                 self.pid = 0
@@ -94,6 +104,20 @@ class Server:
                 self._log.error("nats-server does not start", error=str(problem))
                 self._child, pause = None, min(pause * 2, 5)
             await asyncio.sleep(pause)
+
+    async def _mend_store(self, child: asyncio.subprocess.Process) -> None:
+        """Ends a child that cannot store any more, once there is room again; it is started anew then."""
+        failed, log = False, self.folder / "nats.log"
+        read = log.stat().st_size if log.exists() else 0
+        while not self._ending:
+            await asyncio.sleep(LOOK_SECONDS)
+            said, read = _read_on(log, read)
+            if WRITE_FAILED in said and not failed:
+                failed = True
+                self._log.error("nats-server could not write; it is started again when its disk has room")
+            if failed and _has_room(self.folder / "store"):
+                child.terminate()
+                return
 
     async def close(self) -> None:
         """Ends the child, if we hold it: it writes what it has and leaves."""
@@ -129,9 +153,10 @@ class Server:
     async def _start(self) -> None:
         self.port = self._choose_port(self.port or self._remembered())
         config = self.folder / "nats.conf"
-        text = server_config(make_keys(self.keys), self.folder / "store", self.port, sync_interval=self._sync_interval)
-        text += f'log_file: "{self.folder / "nats.log"}"\nlogfile_size_limit: 10MB\nlogfile_max_num: 3\n'
-        _write(config, text)
+        with seeds.held(self.keys):
+            text = server_config(make_keys(self.keys), self.folder / "store", self.port, sync_interval=self._sync_interval)
+            text += f'log_file: "{self.folder / "nats.log"}"\nlogfile_size_limit: 10MB\nlogfile_max_num: 3\n'
+            _write(config, text)
         setpriv = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--"] if os.path.exists("/usr/bin/setpriv") else []
         child = await asyncio.create_subprocess_exec(
             *setpriv, program(), "--config", str(config),
@@ -160,6 +185,31 @@ class Server:
                     continue
                 return probe.getsockname()[1]
         raise Unavailable("bus.no_port", "there is no free port on 127.0.0.1")
+
+
+def _read_on(log: Path, read: int) -> tuple[bytes, int]:
+    """(what was written since, how far it is read now). A line may have been read in half: its beginning comes again."""
+    try:
+        with open(log, "rb") as file:
+            if os.fstat(file.fileno()).st_size < read:
+                read = 0  # another file since
+            file.seek(max(0, read - len(WRITE_FAILED)))
+            return file.read(), file.tell()
+    except OSError:
+        return b"", read
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a megabyte can be written there."""
+    probe = folder / "room"
+    try:
+        with open(probe, "wb") as file:
+            file.write(bytes(ROOM_BYTES))
+        return True
+    except OSError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 @asynccontextmanager

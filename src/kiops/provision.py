@@ -49,7 +49,7 @@ def keys(root: Path, *, bus: Path | None, postgres: Path | None, database_host: 
         _folder(folder, 0, 0o1770, as_root=as_root)
     for folder in (root / "services", root / "bus", root / "bus" / "keys"):
         _folder(folder, 0, 0o750, as_root=as_root)
-    public = make_keys(root / "bus" / "keys")
+    make_keys(root / "bus" / "keys")
     for name, user in USERS.items():
         _folder(root / "services" / name, user, 0o700, as_root=as_root)
         publish_key(root / "keys" / "public", name, KeyPair.load(root / "keys" / f"{name}.key"))
@@ -64,9 +64,13 @@ def keys(root: Path, *, bus: Path | None, postgres: Path | None, database_host: 
     if bus:
         from shared.permissions import server_config
 
+        from shared import seeds
+
         _own(bus, BUS_USER, 0o700, as_root=as_root)
-        text = server_config(public, bus / "store", 4222, host="0.0.0.0") + 'http: "127.0.0.1:8222"\n'
-        _write(bus / "nats.conf", text, BUS_USER, 0o600, as_root=as_root)
+        with seeds.held(root / "bus" / "keys"):
+            accepted = make_keys(root / "bus" / "keys")
+            text = server_config(accepted, bus / "store", 4222, host="0.0.0.0") + 'http: "127.0.0.1:8222"\n'
+            _write(bus / "nats.conf", text, BUS_USER, 0o600, as_root=as_root)
     screen.done("keys", "each service has its own")
 
 

@@ -57,7 +57,9 @@ async def serving(names: Sequence[str], settings: Any, listener: socket.socket) 
         url = bus.url if bus else settings.bus_url
         platform = await stack.enter_async_context(running(wires, settings, bus_url=url))
         timings["services"] = clock() - began
-        from shared.serving import serve_http
+        from shared.serving import keep_what_started, serve_http
+
+        keep_what_started()
 
         host, port = listener.getsockname()[:2]
         http = asyncio.create_task(serve_http(platform.app, host, port, listener=listener), name="http")

@@ -29,6 +29,8 @@ def every() -> list[Row]:
 
 def _command_line() -> Any:
     """What the command line itself looks at; parts of it run before any library is there, so they read the environment."""
+    from pathlib import Path
+
     from pydantic import Field, SecretStr
     from shared.settings import ServiceSettings
 
@@ -38,6 +40,9 @@ def _command_line() -> Any:
         url: str = Field("", description="Address of the KIOPS that commands talk to; the one on this machine when not set.")
         token: SecretStr = Field(SecretStr(""), description="API token for that address.")
         nats_server: str = Field("", description="Path of a nats-server of your own; the locked one when not set.")
+        bus_config: Path | None = Field(
+            None, description="Configuration of the nats-server of KIOPS_BUS_URL, for `kiops keys rotate`; our own when not set."
+        )
         no_install: bool = Field(False, description="Leave the system as it is: no packages are installed, no engine is started.")
         test_cache: str = Field(
             "", description="Folder for parts that tests build once; kiops-tests below the user's cache when not set."

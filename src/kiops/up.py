@@ -74,7 +74,7 @@ def serve(names: Sequence[str], *, data: Path | None, host: str, port: int | Non
     async def ready(running: Any, url: str) -> None:
         await _until_ready(running, Screen())
         for name in names:
-            folder.write_state(root / "services" / name, pid=os.getpid(), url=url)
+            folder.write_served(root / "services" / name, pid=os.getpid(), url=url)
         print(f"{', '.join(names)} ready after {time.monotonic() - began:.1f} s at {url}", flush=True)
 
     _serve(names, root, host, listener, ready, log_to_file=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,14 @@ async def test_a_signed_push_goes_to_running_and_down_and_up_lose_nothing(town: 
         assert (await browser.get(link)).status_code == 303
         session = browser.cookies["kiops_session"]
     assert (await signed_in(town, session))["via"] == "session"
+
+    # Every key for the bus is another one now; nothing was started anew for it, and the files are still each service's own.
+    began = {name: town.container(name)["State"]["StartedAt"] for name in (*catalogue.NAMES, "nats")}
+    rotated = town.compose("run", "--rm", "-T", "kiops", "keys", "rotate", "--all", "--wait", "120", "--json")
+    rows = [json.loads(line) for line in rotated.splitlines() if line.startswith("{")]
+    assert {row["service"]: row["state"] for row in rows} == dict.fromkeys((*catalogue.NAMES, "bootstrap", "keeper"), "done")
+    assert began == {name: town.container(name)["State"]["StartedAt"] for name in began}
+    await town.ready()
 
     clean = {name: town.container(name)["Id"] for name in catalogue.NAMES}
     town.compose("stop", "--timeout", "20", *catalogue.NAMES)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shared.bus import SERVICES
+from builder.settings import BuilderSettings
+from builder.wiring import wire as builder_wire
+from shared.bootstrap import bootstrap
+from shared.bus import SERVICES, Bus
+from shared.errors import Unavailable
+from shared.facts.builder import BuildCancelled
 
+from kiops.chaos import stand_ins
+from kiops.chaos.member import wire_of
+from kiops.nats import server
 from tests.faults.disks import fill, free, resize, small_disk
 from tests.flows.conftest import Town, town_of
 
@@ -81,6 +92,54 @@ async def test_a_log_or_report_that_cannot_be_kept_is_tried_again(cramped: Town,
     assert not [path for path in (nats.root / "objects").rglob(".*") if path.is_file()], "no half objects are left"
 
 
+@pytest.mark.parametrize("what", ["what is fetched", "what is checked out"])
+async def test_a_repository_that_does_not_fit_ends_its_run_by_name_and_leaves_nothing(
+    platform: Any, nats: Any, tmp_path: Path, git: Path, small_disk: Callable[[Path, int], Path], what: str
+) -> None:
+    """Git's own write fails: of what comes over the wire, or only when files that compress well are written out."""
+    disk = small_disk(nats.root / "services" / "builder" / "work", 4)
+    repository = nats.root / "demo" / "shop.git"
+    big = os.urandom(6 << 20) if what == "what is fetched" else b"harbour and quay\n" * 600_000
+    commits = _commits(git, repository, [big, b"small\n"])
+    wires = {name: wire_of(name, tmp_path / "stamps") for name in SERVICES}
+    images = stand_ins.Images(tmp_path / "stamps", 0.05)
+    wires["builder"] = lambda host: builder_wire(host, BuilderSettings(slots=2), buildkit=images)  # with git itself
+    async with town_of(platform, tmp_path, wires=wires) as town:
+        await town.register(repository=str(repository))
+        assert (await town.push(commit=commits[0])).status_code == 202
+        run = await town.ended(1)
+        assert run["state"] == "failed", run
+        build = (await town.client.get(f"/api/v1/builds/{run['build']['id']}")).json()
+        assert build["code"] == "source.disk_full" and "Make room" in build["advice"], build
+        assert list(disk.iterdir()) == [], "nothing of it is left"
+        assert (await town.push(commit=commits[1])).status_code == 202
+        assert (await town.ended(2))["state"] == "success", "what fits goes its way"
+        assert list(disk.iterdir()) == []
+
+
+def _commits(git: Path, bare: Path, contents: list[bytes]) -> list[str]:
+    """A repository with a commit for each of these contents of one file, and their ids."""
+    tree = bare.with_suffix(".tree")
+    tree.mkdir(parents=True)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tree), "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def call(*words: str) -> str:
+        about = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"]
+        command = [str(git), *about, *words]
+        return subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+    call("init", "-q")
+    found = []
+    for content in contents:
+        (tree / "cargo").write_bytes(content)
+        (tree / "Dockerfile").write_text("FROM scratch\n")
+        call("add", "-A")
+        call("commit", "-q", "-m", "Load")
+        found.append(call("rev-parse", "HEAD"))
+    call("clone", "-q", "--bare", str(tree), str(bare))
+    return found
+
+
 async def test_nats_server_without_room_keeps_the_outbox_waiting(
     platform: Any, nats: Any, tmp_path: Path, small_disk: Callable[[Path, int], Path]
 ) -> None:
@@ -101,5 +160,38 @@ async def test_nats_server_without_room_keeps_the_outbox_waiting(
         await asyncio.sleep(1)
         assert await waits() and not await here.platform.settled()
         resize(store, ROOMY)
+        nats.stop()  # it would refuse for ever; who runs it starts it again, as the next test shows
+        nats.start()
         for number in (1, 2, 3):
             assert (await here.ended(number))["state"] in ("success", "superseded")
+
+
+async def test_a_nats_server_that_could_not_write_is_started_again(tmp_path: Path, small_disk: Callable[[Path, int], Path]) -> None:
+    """After one write that failed nats-server stores nothing more in that stream: it is started again when there is room."""
+    store = small_disk(tmp_path / "bus" / "store", ROOMY)
+    async with server(tmp_path) as ours:
+        first = ours.pid
+        await bootstrap(ours.url, ours.keys)
+        bus = Bus("builder", ours.url, ours.keys / "builder.nk")
+        await bus.open()
+        about = {"organisation": "main", "service": "svc_1", "run": "run_1", "number": 1, "build": "bld_1"}
+        fact = BuildCancelled(**about, reason="x" * 5000, duration_ms=1)
+
+        async def stored() -> bool:
+            try:
+                reply = await bus.request(fact.subject, fact.model_dump_json().encode(), timeout_seconds=1)
+            except Unavailable:
+                return False
+            return "seq" in json.loads(reply.data)
+
+        assert await stored()
+        resize(store)
+        while await stored():
+            pass
+        assert ours.pid == first
+        resize(store, ROOMY)
+        async with asyncio.timeout(40):
+            while not await stored():
+                await asyncio.sleep(0.2)
+        assert ours.pid != first
+        await bus.close()

@@ -30,7 +30,7 @@ class Taken:
 
 @dataclass
 class Collector:
-    """`spans` so far; `status` is what it answers, `raw` every byte that came."""
+    """`spans` so far; `status` is what it answers, once `go` is set (as it is at first); `raw` every byte that came."""
 
     url: str = ""
     status: int = 200
@@ -38,6 +38,7 @@ class Collector:
     spans: list[Taken] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    go: threading.Event = field(default_factory=threading.Event)
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> int:
         self.posts += 1
@@ -78,11 +79,13 @@ def _values(pairs: Any) -> dict[str, Any]:
 def collector() -> Iterator[Collector]:
     """A collector on a free port of this machine."""
     found = Collector()
+    found.go.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status = found.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            found.go.wait(30)
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(status)
             self.send_header("Content-Length", str(len(answer)))
@@ -99,6 +102,7 @@ def collector() -> Iterator[Collector]:
     try:
         yield found
     finally:
+        found.go.set()
         server.shutdown()
         thread.join(5)
         server.server_close()

@@ -33,12 +33,12 @@ class Town:
     path: str = ""
     secret: str = ""
 
-    async def register(self, name: str = "shop", **rule: Any) -> None:
+    async def register(self, name: str = "shop", repository: str = "", **rule: Any) -> None:
         made = await self.client.post(
             "/api/v1/services",
             json={
                 "name": name,
-                "repository_url": f"https://git.invalid/{name}.git",
+                "repository_url": repository or f"https://git.invalid/{name}.git",
                 "environment": {"name": "development", "container_port": 8080, "observe_seconds": 1},
                 "rule": {"branches": ["main", "feature/*"], "environments": ["development"], **rule},
             },
@@ -53,8 +53,8 @@ class Town:
         rows = (await self.client.get(f"/api/v1/services/{name}/endpoints")).json()["items"]
         return rows if detail.get("rule") and detail["environments"] else []
 
-    async def push(self, branch: str = "main") -> httpx.Response:
-        commit = hashlib.sha1(str(uuid.uuid4()).encode()).hexdigest()
+    async def push(self, branch: str = "main", commit: str = "") -> httpx.Response:
+        commit = commit or hashlib.sha1(str(uuid.uuid4()).encode()).hexdigest()
         body = json.dumps(
             {"ref": f"refs/heads/{branch}", "after": commit, "before": "1" * 40, "pusher": {"name": "Ada"}, "commits": []}
         ).encode()
@@ -90,11 +90,14 @@ class Town:
 
 
 @asynccontextmanager
-async def town_of(platform: Any, folder: Path, *, build: float = 1.0, **settings: Any) -> AsyncIterator[Town]:
-    """All seven, with these settings of the platform. `build`: the seconds that a build takes."""
+async def town_of(
+    platform: Any, folder: Path, *, build: float = 1.0, wires: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Town]:
+    """All seven, with these settings of the platform. `build`: the seconds that a build takes; `wires` are others than these."""
     stamps = folder / "stamps"
     stamps.touch()
-    async with platform({name: wire_of(name, stamps, build=build) for name in SERVICES}, **settings) as running:
+    wires = wires or {name: wire_of(name, stamps, build=build) for name in SERVICES}
+    async with platform(wires, **settings) as running:
         token = (running.settings.root / "cli.token").read_text().strip()
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(running.app),

@@ -7,8 +7,10 @@ import base64
 import html
 import json
 import logging as plain_logging
+import os
 import re
 import secrets
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from shared.bus import SERVICES
 from shared.errors import Unavailable
 from shared.git.failures import SourceRefused
 from shared.processes import run_child
+from shared.testing.parts import Parts
 
 from kiops.chaos import stand_ins
 from kiops.chaos.member import wire_of
@@ -66,7 +69,9 @@ class Talkative(stand_ins.Sources):
     seen: list[str]
 
     async def fetch(self, repository_url: str, commit: str, folder: Path, *, job: Any = None, **options: Any) -> Any:
-        credential = await options["credential"]
+        credential = await options["credential"] if options.get("credential") is not None else None
+        if credential is None:
+            return await super().fetch(repository_url, commit, folder, job=job)
         self.seen.append(credential.password)
         text = all_dresses(credential.password)
         say = options["say"]
@@ -85,19 +90,93 @@ class Talkative(stand_ins.Sources):
         return await super().fetch(repository_url, commit, folder, job=job)
 
 
+class Searched(stand_ins.Engines):
+    """Gitleaks itself looks for secrets; the other engines are stand-ins."""
+
+    def __init__(self, real: Any, stamps: Path) -> None:
+        super().__init__(stamps, 0.05)
+        self.real = real
+
+    async def source_areas(self, source: Any, *, dockerfile: str, job: Any) -> AsyncIterator[Any]:
+        if source.repository != Path("/"):
+            area, _ = await self.real._secrets(source, job, job.folder / "engines" / "gitleaks")
+            yield area
+            for name in ("sast", "iac"):
+                yield self._clean(name)
+            return
+        async for area in super().source_areas(source, dockerfile=dockerfile, job=job):
+            yield area
+
+
+class FetchedOrNot:
+    """Git itself for a repository that is a folder, a stand-in for those of a host that is not there."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    async def fetch(self, repository_url: str, *args: Any, **options: Any) -> Any:
+        if repository_url.startswith("/"):
+            return await self.real.fetch(repository_url, *args, **options)
+        return await stand_ins.ScannedSources().fetch()
+
+
+def leaking(scan: Any, stamps: Path) -> Any:
+    """The scanner's wire with these two."""
+    from scanner.clients.git import Git
+    from scanner.settings import ScannerSettings
+    from scanner.wiring import installed
+    from shared.git import Options
+
+    def wire(host: Any) -> Any:
+        settings = ScannerSettings(scans_at_once=4)
+        real = Git(Options(roots=[host.root / "demo"]))
+        return scan(host, settings, git=FetchedOrNot(real), engines=Searched(installed(host, settings), stamps))
+
+    return wire
+
+
+def access_key() -> str:
+    """Looks like a key of a cloud and is none; made when the test runs, so that no commit of ours holds one."""
+    return "AKI" + "A" + "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16))
+
+
+def repository_with(bare: Path, tree: Path, **files: str) -> str:
+    """A bare repository with one commit of these files; its id."""
+    tree.mkdir(parents=True)
+    bare.parent.mkdir(parents=True, exist_ok=True)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tree), "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def git(*words: str) -> str:
+        about = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"]
+        done = subprocess.run(["git", *about, *words], cwd=tree, env=environment, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    for name, content in files.items():
+        (tree / name).write_text(content)
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "Add what should not be here")
+    git("clone", "-q", "--bare", str(tree), str(bare))
+    return git("rev-parse", "HEAD")
+
+
 @pytest.fixture
-async def talkative(platform: Any, tmp_path: Path) -> AsyncIterator[tuple[Town, Collector, dict[str, str], list[str]]]:
+async def talkative(
+    platform: Any, tmp_path: Path, parts: Parts
+) -> AsyncIterator[tuple[Town, Collector, dict[str, str], list[str]]]:
     """All seven; (town, collector, secrets by what they are, passwords that Git was given)."""
     from builder.settings import BuilderSettings
     from gateway.settings import GatewaySettings
     from pydantic import SecretStr
 
+    parts.program("gitleaks", "version", part="Gitleaks")
     stamps = tmp_path / "stamps"
     stamps.touch()
     known = {"admin password": canary("admin"), "key of the collector": secrets.token_urlsafe(24)}
     seen: list[str] = []
     wires = {name: wire_of(name, stamps, build=0.1) for name in SERVICES}
     build, gateway = __import__("builder.wiring").wiring.wire, __import__("gateway.wiring").wiring.wire
+    wires["scanner"] = leaking(__import__("scanner.wiring").wiring.wire, stamps)
     sources = Talkative(stamps, 0.01)
     sources.seen = seen
     wires["builder"] = lambda host: build(host, BuilderSettings(slots=4), git=sources, buildkit=stand_ins.Images(stamps, 0.05))
@@ -123,9 +202,10 @@ async def talkative(platform: Any, tmp_path: Path) -> AsyncIterator[tuple[Town, 
 
 
 def stored(root: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file of the platform: databases with their WAL, both streams, objects. Not the files that are themselves a secret."""
+    """Every file of the platform: databases with their WAL, both streams, objects. Not the files that are themselves a secret, and
+    not the pushed repository."""
     for path in root.rglob("*"):
-        if path.is_file() and "keys" not in path.parts and path.name not in ("cli.token", "lock"):
+        if path.is_file() and not {"keys", "demo"} & set(path.parts) and path.name not in ("cli.token", "lock"):
             yield str(path.relative_to(root)), path.read_bytes()
 
 
@@ -173,6 +253,17 @@ async def test_fifty_secrets_are_nowhere_but_where_they_must_be(
     }
     assert set(seen) == {known[f"Git token of {name}"] for name in names}, "Git got the real ones"
 
+    # A commit with a secret that Gitleaks finds: shown as a finding, and whole nowhere.
+    known["secret in a commit"] = access_key()
+    repository = root / "demo" / "leak.git"
+    commit = repository_with(repository, tmp_path / "leak", key=f"key = '{known['secret in a commit']}'\n")
+    await town.register("leak", repository=str(repository))
+    assert (await town.push(commit=commit)).status_code == 202
+    leak = await town.until("the end of leak", lambda: ended(town, "leak"), 90)
+    findings = (await ask("GET", f"/api/v1/runs/{leak['id']}/findings")).json()["items"]
+    assert [(each["area"], each["path"], each["line"]) for each in findings] == [("secrets", "key", 1)], findings
+    assert leak["state"] == "blocked", leak
+
     # People: a link, a session with its cookie, tokens, and a dozen tries with what is wrong.
     link = (await town.client.post("/api/v1/login-links")).json()["path"]
     known["one-time link"] = re.split(r"[/=]", link)[-1]
@@ -181,6 +272,13 @@ async def test_fifty_secrets_are_nowhere_but_where_they_must_be(
         await person.get(link)
         known["session cookie"] = person.cookies["kiops_session"]
         assert (await person.get("/api/v1/me")).status_code == 200
+        form = (await person.get("/services/new")).text
+        known["CSRF token"] = re.findall(r'name="csrf" value="([^"]+)"', form)[0]
+        known["wrong CSRF token"] = secrets.token_urlsafe(24)
+        for name in ("CSRF token", "wrong CSRF token"):
+            sent = await person.post("/services", data={"csrf": known[name], "name": "Not a name!", "repository_url": ""})
+            pages.append((f"answer to a {name}", re.sub(rb'name="csrf" value="[^"]+"', b"", sent.content)))
+            assert sent.status_code >= 400, (name, sent.status_code)
     for number in range(8):
         wrong = known[f"wrong password {number}"] = canary("wrong")
         await ask("POST", "/api/v1/sessions", json={"name": "admin", "password": wrong})
@@ -198,11 +296,22 @@ async def test_fifty_secrets_are_nowhere_but_where_they_must_be(
         await ask("POST", "/api/v1/services", json=body | {"credential": {"password": inside, "x": inside}, "name": 3})
     assert len(known) >= 50, len(known)
 
-    for path in ("/", "/services", "/services/good/runs/1", "/services/broken/runs/1", "/services/good/source", "/audit", "/runs"):
+    for path in (
+        "/services/leak/runs/1",
+        "/services/leak/runs/1/findings",
+        "/",
+        "/services",
+        "/services/good/runs/1",
+        "/services/broken/runs/1",
+        "/services/good/source",
+        "/audit",
+        "/runs",
+    ):
         await ask("GET", path)
-    for name in names:
+    for name in (*names, "leak"):
         for path in ("", "/runs/1", "/endpoints", "/environments"):
             await ask("GET", f"/api/v1/services/{name}{path}")
+    for name in names:
         await ask("GET", f"/services/{name}/builds/1")
         await ask("GET", f"/api/v1/builds/{ends[name]['build']['id']}/log")
     for path in ("/api/v1/runs", "/api/v1/audit", "/api/v1/services"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,13 @@ async def test_a_collector_that_is_broken_or_gone_disturbs_nothing(traced: tuple
         return tracing.counts()["dropped"] > before
 
     await town.until("dropped spans", counted)
+    told = (await town.client.get("/-/webhook/metrics")).text
+    assert re.search(r'^kiops_trace_spans_total\{fate="dropped",service="webhook"\} [1-9]', told, re.MULTILINE), told[-2000:]
+
+    # One that takes what it is sent and does not answer: the next push does not wait for it.
+    taken.status = 200
+    taken.go.clear()
+    posts = taken.posts
+    assert (await town.push()).status_code == 202
+    assert (await town.ended(2))["state"] == "success" and taken.posts > posts
+    taken.go.set()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from shared.ids import uuid7
+from shared.settings import PlatformSettings
 from shared.testing.nats import NatsServer
 from shared.testing.postgres import Postgres
 
@@ -23,8 +24,9 @@ from kiops.chaos.city import DATABASES, City
 from kiops.chaos.judge import judge, until_ended, until_quiet
 from kiops.chaos.sender import Sender
 
-LEASE_SECONDS = float(os.environ.get("KIOPS_TEST_STOPPED_LEASE", "2"))
-"""30 is what a platform has. The process sleeps for longer than the longest of the leases."""
+SHORT = {"lease_seconds": 2.0, "heartbeat_seconds": 0.5}
+REAL = {name: PlatformSettings.model_fields[name].default for name in ("lease_seconds", "heartbeat_seconds", "role_lease_seconds")}
+"""What a platform has."""
 
 
 async def until(what: str, condition: Callable[[], Any], seconds: float = 90) -> Any:
@@ -44,12 +46,14 @@ def prefix(postgres: Postgres) -> Iterator[str]:
         postgres.drop(mark + name.replace("-", "_"))
 
 
-async def test_who_sleeps_through_his_lease_is_refused(tmp_path: Path, nats: NatsServer, postgres: Postgres, prefix: str) -> None:
+@pytest.mark.parametrize("settings", [SHORT, pytest.param(REAL, marks=pytest.mark.heavy)], ids=["short leases", "real leases"])
+async def test_who_sleeps_through_his_lease_is_refused(
+    tmp_path: Path, nats: NatsServer, postgres: Postgres, prefix: str, settings: dict[str, float]
+) -> None:
     nats.stop()  # only that it is there; the platform has one of its own
-    settings = {"lease_seconds": LEASE_SECONDS, "heartbeat_seconds": LEASE_SECONDS / 4}
     folder = tmp_path / "platform"
     folder.mkdir()
-    city = City(folder, postgres, prefix, settings=settings, seconds={"build": 4 + 2 * LEASE_SECONDS})
+    city = City(folder, postgres, prefix, settings=settings, seconds={"build": 4 + max(4, settings["lease_seconds"])})
     try:
         await city.open()
         sender = Sender(city, {name: await city.register(name) for name in ("shop", "mill")})
@@ -58,13 +62,15 @@ async def test_who_sleeps_through_his_lease_is_refused(tmp_path: Path, nats: Nat
         await sender.push("shop", 0)
         token, run, pid = await until("a build at work", lambda: at_work(city))
         assert token == 1
-        sleeper = parent(pid)
+        sleeper, asleep_at = parent(pid), time.monotonic()
         names = {city.processes[name].pid: name for name in ("builder", replica)}
         os.kill(sleeper, signal.SIGSTOP)
         try:
             await sender.push("mill", 0)  # the stream goes on too
             await until("another attempt at the job", lambda: [1, 2] == begun(city, run))
             await until("a build of what came meanwhile", lambda: len(builds(city)) == 2)
+            least = settings["lease_seconds"] - settings["heartbeat_seconds"]
+            assert time.monotonic() - asleep_at > least, "taken from who still had it"
         finally:
             os.kill(sleeper, signal.SIGCONT)
         await until_ended(city, 2, print)

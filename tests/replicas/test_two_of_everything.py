@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,7 @@ async def test_either_of_two_serves_and_what_one_did_the_other_goes_on_with(pair
         assert set(has) == set(stands_by) and {"reader", "relay"} <= set(has)
         for role in has:
             await pair.holder(name, role)
+    await until("status that tells every instance and role", lambda: all_told(pair, readers))
 
     # A session opened at one gateway is good at the other, and pages at both learn of a run whichever reads the stream.
     token = (city.root / "cli.token").read_text().strip()
@@ -155,6 +158,16 @@ async def test_either_of_two_serves_and_what_one_did_the_other_goes_on_with(pair
     await sender.push("till", 20)
     await all_ended(pair, len(sender.acked))
 
+    # Who died is told as silent, who stopped in peace is not told any more.
+    died = {"webhook", "gateway", "deployer", "builder"}
+
+    async def silent() -> bool:
+        found = {name: [one for one in each["instances"] if one["silent_seconds"]] for name, each in (await status(pair)).items()}
+        return {name: len(each) for name, each in found.items()} == {name: int(name in died) for name in SERVICES}
+
+    await until("status that tells who is silent", silent, 40)
+    assert [one["port"] for one in (await status(pair))["gate"]["instances"]] == [city.ports[pair.other(dead)]]
+
     # Nothing was read, numbered, built or announced twice.
     assert city.postgres
     for name, query in TWICE.items():
@@ -167,6 +180,28 @@ async def test_either_of_two_serves_and_what_one_did_the_other_goes_on_with(pair
         return city.counts(left) == {}
 
     await until("quiet", quiet)
+
+
+async def status(pair: Pair) -> dict[str, Any]:
+    """What `kiops status` tells of each service."""
+    command = [sys.executable, "-m", "kiops", "status", "--json", "--data", str(pair.city.root)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout)["services"]
+
+
+async def all_told(pair: Pair, readers: dict[str, str]) -> bool:
+    """Whether status tells both instances of each service, and of each role one holder, for how long, and of which lease."""
+    for name, service in (await status(pair)).items():
+        ports = {pair.city.ports[name], pair.city.ports[f"{name}-2"]}
+        held = [(role, one["port"], how) for one in service["instances"] for role, how in one["roles"].items()]
+        roles = [role for role, _, _ in held]
+        if {one["port"] for one in service["instances"]} != ports or any(one["silent_seconds"] for one in service["instances"]):
+            return False
+        if sorted(roles) != sorted(await pair.roles(name)) or any(how["held_seconds"] is None for _, _, how in held):
+            return False
+        assert [port for role, port, _ in held if role == "reader"] == [pair.city.ports[readers[name]]], name
+        assert all(0 <= how["held_seconds"] < 600 and 0 <= how["left_seconds"] <= 6 for _, _, how in held), held
+    return True
 
 
 async def kill_at_work(pair: Pair, sender: Sender) -> tuple[str, str]:

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
+import structlog
 from shared.clock import Clock
 from shared.database import open_engines
 from shared.errors import Broken, Unavailable
 from shared.masking import MASK
 from shared.settings import PlatformSettings
 from shared.testing.postgres import Postgres
+from sqlalchemy.engine import make_url
 
 from kiops import provision
 from shared import logging, migrate
@@ -149,6 +152,37 @@ async def test_a_password_is_in_no_error_and_no_log(platform: Any, tmp_path: Pat
     assert SECRET not in "".join(traceback.format_exception(refused.value)) + lines.getvalue()
     assert logging.masker.mask(f"connected with {SECRET}") == f"connected with {MASK}"
     assert SECRET not in logging.masker.mask(f"connected as gate:{SECRET}")
+
+
+@pytest.mark.one_database
+async def test_a_password_that_serves_is_in_no_log_page_metric_or_span(platform: Any, tmp_path: Path, postgres: Any) -> None:
+    """While the service runs, while its connections are cut, and when it ends."""
+    from gate.wiring import wire
+
+    name, spans = f"gate_{SECRET[:4].lower()}", tmp_path / "spans.jsonl"
+    postgres.make(name)
+    address = make_url(postgres.url.format(database=name))
+    url = address.set(username=address.username or "postgres", password=SECRET).render_as_string(hide_password=False)
+    log = tmp_path / "kiops.log"
+    logging.configure("debug", log)
+    pages = []
+    try:
+        async with platform({"gate": wire}, database_url=url, trace_file=spans) as running:
+            gate = running.services["gate"]
+            client = httpx.AsyncClient(transport=httpx.ASGITransport(running.app), base_url="http://kiops.test")
+            for _ in range(3):
+                postgres.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'", "postgres")
+                for path in ("readyz", "livez", "metrics"):
+                    pages.append((await client.get(f"/-/gate/{path}")).text)
+            standard.getLogger("a.library").warning("connecting to %s", url)
+            pages += [repr(running.settings), str(running.settings.shown()), repr(gate.host.settings)]
+            await client.aclose()
+    finally:
+        structlog.reset_defaults()
+        postgres.drop(name)
+    told = log.read_text() + "".join(pages) + (spans.read_text() if spans.exists() else "")
+    assert "connecting to" in told and "kiops_ready" in told, "the search finds what is there"
+    assert SECRET not in told
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from gateway.access.passwords import Passwords
 from gateway.errors import TooManyTries
 from gateway.tables import owned
 from gateway_props import PASSWORD, Gateway
-from shared.clock import HeldClock
+from shared.clock import Clock, HeldClock
 
 CSP = "default-src 'none'; script-src 'self'"
 
@@ -71,6 +71,36 @@ async def test_a_session_changes_things_only_with_its_own_csrf_token(gateway: Ga
             refused = await person.post("/api/v1/login-links", headers=headers)
             assert refused.status_code == 403 and refused.json()["code"] == "access.csrf"
         assert (await person.post("/api/v1/login-links", headers={"x-csrf-token": mine})).status_code == 201
+
+
+async def test_the_key_of_forms_is_replaced_and_open_forms_are_taken_for_a_day(gateway: Gateway) -> None:
+    """By another instance too, which shares the database and has not been told."""
+    clock = HeldClock(Clock().now_ms())
+    other = csrf.FormKeys(gateway.owned, clock, "main")
+    await other.look()
+    async with signed_in(gateway) as person:
+
+        async def mine() -> str:
+            return (await person.get("/api/v1/me")).json()["csrf"]
+
+        async def works(token: str) -> bool:
+            return (await person.post("/api/v1/login-links", headers={"x-csrf-token": token})).status_code == 201
+
+        first, before = await mine(), other.token("s1")
+        assert (await gateway.client.post("/api/v1/form-key")).status_code == 204
+        second = await mine()
+        assert first != second and await works(first) and await works(second) and not await works("0" * 64)
+        newest = csrf.FormKeys(gateway.owned, Clock(), "main")
+        await newest.look()
+        assert other.token("s1") == before != newest.token("s1")
+        assert await other.right("s1", newest.token("s1")) and await newest.right("s1", before)
+        assert other.token("s1") == newest.token("s1"), "it has looked"
+        clock.move(csrf.OPEN_MS / 1000 + 60)
+        assert not await other.right("s1", before) and await other.right("s1", newest.token("s1"))
+        assert (await gateway.client.post("/api/v1/form-key?at_once=true")).status_code == 204
+        assert not await works(first) and not await works(second) and await works(await mine())
+    anonymous = await gateway.client.post("/api/v1/form-key", headers={"authorization": ""})
+    assert anonymous.status_code == 401
 
 
 async def test_signing_out_ends_the_session_on_the_server(gateway: Gateway) -> None:

@@ -169,7 +169,11 @@ async def test_the_document_describes_every_route(gateway: Gateway) -> None:
 
 async def test_status_names_every_service_and_the_memory_of_all_processes(gateway: Gateway) -> None:
     status = (await gateway.client.get("/api/v1/status")).json()
-    assert status["ready"] and status["settled"] and status["services"] == {"gateway": {"ready": True, "failing": {}}}
+    assert status["ready"] and status["settled"] and list(status["services"]) == ["gateway"]
+    here = status["services"]["gateway"]
+    assert here["ready"] and here["failing"] == {} and here["stream_code"] == ""
+    (one,) = here["instances"]
+    assert one["here"] and one["silent_seconds"] == 0 and set(one["roles"]) == {"reader", "relay", "scheduler"}
     assert status["rss_mb"] >= status["pss_mb"] > 10
 
 

@@ -12,11 +12,11 @@ import contextlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from shared import logging, tracing
+from shared import logging, seeds, tracing
 from shared.context import Context, current, new_traceparent
 from shared.errors import Broken, KiopsError, Rejected, Unavailable
 from shared.facts import builder, deployer, gate, gateway, operator_proxy, scanner, webhook
@@ -42,6 +42,10 @@ LOGS = "LOGS"
 SERVICES = ("gateway", "webhook", "builder", "scanner", "gate", "deployer", "operator-proxy")
 LOG_WRITERS = ("builder", "scanner", "deployer", "operator-proxy")
 LOG_READERS = ("gateway",)
+LOOK_SECONDS = 0.5
+"""How often a service looks whether its key was replaced."""
+RETIRE_SECONDS = 30.0
+"""What is asked and answered over a connection that was replaced may take so long to its end."""
 REBUILD = {"gateway": "gateway-rebuild"}
 """The second durable of a service that can make its tables again from the first fact, beside those that serve."""
 
@@ -106,7 +110,7 @@ HEARS: dict[str, tuple[type[Message], ...]] = {
     ),
     "operator-proxy": (gateway.ServiceDeleted, operator_orders.ApplyRelease, operator_orders.RemoveTarget),
 }
-"""Which facts and orders each service acts on. Filters of the durables, rights and start-up checks come from it."""
+"""Which facts and orders each service acts on. Filters of the durables (`heard_on`) and start-up checks come from it."""
 
 
 def stored() -> list[type[Message]]:
@@ -115,6 +119,23 @@ def stored() -> list[type[Message]]:
 
 
 HEARS["gateway"] = tuple(cls for cls in stored() if issubclass(cls, Fact))
+
+
+def heard_on(service: str) -> list[str]:
+    """The filters of a service's durable, as few as bring little that it does not hear: none at all for who hears every fact.
+
+    nats-server tries each filter on each message, some 3 µs apiece; a message more than is heard costs its reader some 50 µs.
+    """
+    if service == "gateway":
+        return []
+    nouns: dict[str, list[type[Message]]] = defaultdict(list)
+    for cls in HEARS[service]:
+        nouns[cls.type().rpartition(".")[0]].append(cls)
+    filters = []
+    for noun, heard in nouns.items():
+        said = [cls for cls in stored() if cls.type().rpartition(".")[0] == noun]
+        filters += [f"{noun}.*.*.*"] if len(heard) > 1 and 2 * len(heard) >= len(said) else [cls.pattern() for cls in heard]
+    return sorted(filters)
 
 
 def queries() -> list[type[Query]]:
@@ -133,6 +154,7 @@ class Denied(Broken):
         super().__init__("bus.denied", f"the bus refused {kind} to {subject}", "This is a defect of ours: report it.")
 
 
+REFUSED = "authorization violation"
 VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
 
 
@@ -175,6 +197,8 @@ class Guard:
                 raise cast(BaseException, refused.exception())
             if not task.done():
                 raise TimeoutError
+            if task.cancelled():  # the client was closed beneath it
+                raise Unavailable("bus.away", "the connection to nats-server was lost")
             return task.result()
         finally:
             if not task.done():
@@ -190,7 +214,11 @@ class Guard:
 
 
 class Bus:
-    """One service's connection. `open()` signs in and subscribes; until then, and while it is lost, calls raise Unavailable."""
+    """One service's connection. `open()` signs in and subscribes; until then, and while it is lost, calls raise Unavailable.
+
+    When the seed's file is written again, a connection with the new key takes the place of the old one: what is asked and answered
+    meanwhile goes to its end where it began. A connection that was closed or whose key is refused is made anew from the file.
+    """
 
     def __init__(self, service: str, url: str, seed: Path, *, api: str = "$JS.API") -> None:
         self.service, self.url, self.seed, self.api = service, url, seed, api
@@ -200,15 +228,19 @@ class Bus:
         self.connected = False
         self.connections = 0
         self.closing = False
+        self.key = self.trouble = ""
         self.log = logging.get(service)
+        self._mark: seeds.Mark | None = None
+        self._refused = False
+        self._busy: Counter[int] = Counter()  # by connection: what is asked or answered over it just now
+        self._wake = asyncio.Event()
+        self._tending: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
 
     @property
     def client(self) -> Client:
         """The connection beneath FastStream. Raises Unavailable `bus.away` when there is none."""
-        client = getattr(self.broker, "_connection", None)
-        if client is None:
-            raise Unavailable("bus.away", "nats-server does not answer", "Nothing is lost; it is tried again.")
-        return cast("Client", client)
+        return _client(self.broker)
 
     async def request(self, subject: str, body: bytes, *, headers: dict[str, str] | None = None, timeout_seconds: float = 5) -> Any:
         """Request and reply over the plain connection. Raises Unavailable `bus.away`, Denied."""
@@ -217,12 +249,14 @@ class Bus:
         if not self.connected and self.broker is not None and self.connections:
             raise Unavailable("bus.away", "nats-server does not answer", "Nothing is lost; it is tried again.")
         try:
-            return await self.guard.call(
-                "publish",
-                subject,
-                self.client.request(subject, body, headers=headers, timeout=timeout_seconds),
-                timeout_seconds + 0.5,
-            )
+            client = self.client
+            with self._at_work(client):
+                return await self.guard.call(
+                    "publish",
+                    subject,
+                    client.request(subject, body, headers=headers, timeout=timeout_seconds),
+                    timeout_seconds + 0.5,
+                )
         except errors.NoRespondersError as error:
             raise Unavailable("bus.no_answer", f"nobody answers {subject}", "The service may be starting; try again.") from error
         except (TimeoutError, errors.Error, OSError) as error:
@@ -272,6 +306,9 @@ class Bus:
                 asked = query.model_validate_json(message.body)
             except ValueError as error:
                 return _refusal("query.malformed", str(error).splitlines()[0]) if query.answer else None
+            # By its rights nobody else can ask on the subject of this asker; what the body says may be anything.
+            if query.tail == "asker" and message.raw_message.subject != asked.subject:
+                return _refusal("query.asker", "this was asked in the name of another")
             headers = message.headers or {}
             current.set(
                 Context(
@@ -282,7 +319,10 @@ class Bus:
                 )
             )
             try:
-                with tracing.span(f"answer {query.name}", _about("answer", "process", asked), kind="server"):
+                with (
+                    self._at_work(_client(broker)),
+                    tracing.span(f"answer {query.name}", _about("answer", "process", asked), kind="server"),
+                ):
                     result = await answer(asked)
             except KiopsError as error:
                 return _refusal(error.code, error.message, error.advice)
@@ -311,8 +351,20 @@ class Bus:
 
         Each is {"from", "lines": [[ms, stage, stream, text], ...], "progress", "end"}.
         """
-        subject = f"log.{writer}.{organisation}.{job}"
-        live = await self.client.subscribe(subject)
+        subject, at = f"log.{writer}.{organisation}.{job}", from_line
+        while True:
+            client = self.client
+            async for message in self._follow(client, subject, at):
+                at = max(at, message["from"] + len(message["lines"]))
+                yield message
+                if message.get("end"):
+                    return
+            if self.client is client:
+                raise Unavailable("bus.away", "the connection to nats-server was lost", "Reload the page.")
+
+    async def _follow(self, client: Client, subject: str, from_line: int) -> AsyncIterator[dict[str, Any]]:
+        """As `read_log`, as long as this connection lasts."""
+        live = await client.subscribe(subject)
         try:
             last = -1
             async for message in self._stored_log(subject):
@@ -367,28 +419,90 @@ class Bus:
     async def open(self, timeout_seconds: float = 10) -> None:
         """Sign in with the service's NKey and inbox prefix, subscribe the answers, and make sure that the server let us.
 
-        Raises Unavailable `bus.away` when that does not succeed in time (a refused key, too, would otherwise be tried for ever),
-        Denied naming the subject, Broken `bus.key_readable`.
+        Raises Unavailable `bus.away` when that does not succeed in time, `bus.refused` when the key is not accepted; Denied naming
+        the subject; Broken `bus.key_readable`, `bus.key_unusable`.
         """
+        self.guard.denied.clear()
+        self.broker = await self._sign_in(timeout_seconds)
+        self.connected = True
+        if self._tending is None:
+            self._tending = asyncio.create_task(self._tend(), name=f"{self.service} bus")
+
+    async def _sign_in(self, timeout_seconds: float = 10) -> NatsBroker:
+        """A connection with the key that the seed's file holds now. Raises as `open` does."""
+        from nats import errors
+
+        mark = seeds.mark(self.seed)
+        seed = seeds.read(self.seed)
+        logging.masker.add(seed)
+        refused: list[bool] = []
+        broker = self._broker(seed, refused)
+        denied = self.guard.denied.copy()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await broker.connect()
+                await broker.start()
+                # nats-py writes the PING of a flush before what waits in its buffer; only the second flush is a barrier.
+                for _ in range(2):
+                    await _client(broker).flush(timeout=5)
+            if new := self.guard.denied - denied:
+                raise Denied(*next(iter(new)))
+        except BaseException as error:
+            await _end(broker)
+            if refused:
+                advice = "If it was replaced just now, nats-server has still to read its configuration: `kiops keys rotate`."
+                raise Unavailable("bus.refused", f"nats-server does not accept the key of {self.service}", advice) from None
+            if not isinstance(error, TimeoutError | OSError | errors.Error) and getattr(error, "code", "") != "bus.away":
+                raise
+            raise Unavailable(
+                "bus.away", f"no connection to nats-server at {self.url} as {self.service}", "Is it running?"
+            ) from error
+        self.key, self._mark = seeds.public(seed), mark
+        return broker
+
+    def _broker(self, seed: str, refused: list[bool]) -> NatsBroker:
+        """A connection that is not open yet. `refused` is no longer empty once nats-server did not accept the key."""
         from faststream.nats import NatsBroker
         from faststream.nats.security import NatsNKey
 
-        if self.seed.stat().st_mode & 0o077:
-            raise Broken("bus.key_readable", f"the key file {self.seed.name} can be read by others", f"chmod 600 {self.seed}")
-        logging.masker.add(self.seed.read_text().strip())
+        async def on_error(error: Exception) -> None:
+            if REFUSED not in str(error).lower():
+                await self.guard.on_error(error)
+            elif not refused:
+                refused.append(True)
+                if broker is self.broker:
+                    self._refused = True
+                    self._wake.set()
+
+        async def on_lost() -> None:
+            if broker is self.broker:
+                self._lost()
+
+        async def on_back() -> None:
+            if broker is self.broker:
+                self.connected = True
+                self.log.info("connected to nats-server again")
+
+        async def on_closed() -> None:
+            # nats-py gave it up for good.
+            if broker is self.broker:
+                self._wake.set()
+
         broker = NatsBroker(
             self.url,
             name=f"kiops-{self.service}",
-            security=NatsNKey.from_file(self.seed),
+            # Not the file: the client would sign with what it holds later, for the public key that it held at first.
+            security=NatsNKey.from_seed(seed),
             inbox_prefix=f"_INBOX_{self.service}",
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # nats-py sleeps it as it is
             connect_timeout=2,
             ping_interval=10,
             max_outstanding_pings=2,
-            error_cb=self.guard.on_error,
-            disconnected_cb=self._lost,
-            reconnected_cb=self._back,
+            error_cb=on_error,
+            disconnected_cb=on_lost,
+            reconnected_cb=on_back,
+            closed_cb=on_closed,
             graceful_timeout=2,
             drain_timeout=2,
             logger=None,
@@ -396,25 +510,7 @@ class Bus:
         )
         for query, answer in self.answers.table.values():
             self._register(broker, query, answer)
-        self.guard.denied.clear()
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await broker.connect()
-                await broker.start()
-                self.broker = broker
-                # nats-py writes the PING of a flush before what waits in its buffer; only the second flush is a barrier.
-                for _ in range(2):
-                    await self.client.flush(timeout=5)
-        except (TimeoutError, OSError, Unavailable) as error:
-            self.broker = None
-            with contextlib.suppress(Exception):
-                await broker.stop()
-            raise Unavailable(
-                "bus.away", f"no connection to nats-server at {self.url} as {self.service}", "Is it running?"
-            ) from error
-        for kind, subject in self.guard.denied:
-            raise Denied(kind, subject)
-        self.connected = True
+        return broker
 
     async def open_patiently(self) -> None:
         """Open, again and again until it succeeds."""
@@ -428,24 +524,116 @@ class Bus:
             await asyncio.sleep(wait)
             wait = min(2.0, wait * 2)
 
-    async def _lost(self) -> None:
+    async def _tend(self) -> None:
+        """Look whether the key was replaced, or the connection is of no use any more, and make another one then."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
+            if not self._refused and seeds.mark(self.seed) == self._mark and not self._is_closed():
+                continue
+            try:
+                await self._renew()
+                self.trouble = ""
+            except Exception as error:
+                if str(error) != self.trouble:
+                    self.log.error("no new connection to nats-server; the old one goes on if it can", error=str(error))
+                self.trouble = str(error)
+                await asyncio.sleep(LOOK_SECONDS)
+
+    def _is_closed(self) -> bool:
+        client = getattr(self.broker, "_connection", None)
+        if client is None or client.is_closed:
+            return True
+        # FastStream's error callback raises on what it holds for hopeless, and with that ends nats-py's trying.
+        trying = client._reconnection_task
+        return bool(client.is_reconnecting and trying is not None and trying.done())
+
+    async def _renew(self) -> None:
+        before, key = self.broker, self.key
+        if before is not None and (self._refused or self._is_closed()):
+            # It is of no use: who waits for it may go on, and a key that is refused is not tried for ever.
+            self.broker, self._refused = None, False
+            if self.connected:
+                self._lost()
+            await _end(before)
+        self.broker, old = await self._sign_in(), self.broker
+        self.connected = True
+        self.connections += 1
+        if key != self.key:
+            self.log.info("signed in to nats-server with a new key", key=self.key)
+        else:
+            self.log.info("connected to nats-server again")
+        if old is not None:
+            task = asyncio.create_task(self._retire(old), name=f"{self.service} former connection")
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, broker: NatsBroker) -> None:
+        """End a connection after what is asked and answered over it; further queries go to the one that took its place."""
+        client = _client(broker)
+        try:
+            async with asyncio.timeout(RETIRE_SECONDS):
+                for subscriber in broker.subscribers:
+                    subscription = getattr(subscriber, "subscription", None)
+                    if subscription is not None and client.is_connected:
+                        await subscription.drain()
+                        subscriber.subscription = None  # type: ignore[attr-defined]
+                quiet = 0
+                # Twice in a row: what the drain handed on may stand between two tasks.
+                while quiet < 2:
+                    quiet = 0 if self._busy[id(client)] else quiet + 1
+                    await asyncio.sleep(0.05)
+        except Exception as error:
+            self.log.warning("a former connection to nats-server was cut off", error=f"{type(error).__name__}: {error}")
+        finally:
+            await _end(broker)
+
+    @contextlib.contextmanager
+    def _at_work(self, client: Client) -> Iterator[None]:
+        self._busy[id(client)] += 1
+        try:
+            yield
+        finally:
+            self._busy[id(client)] -= 1
+            if not self._busy[id(client)]:
+                del self._busy[id(client)]
+
+    def _lost(self) -> None:
         self.connected = False
         self.connections += 1
         self.guard.interrupt()
         if not self.closing:
             self.log.warning("the connection to nats-server is lost; it is tried again")
 
-    async def _back(self) -> None:
-        self.connected = True
-        self.log.info("connected to nats-server again")
-
     async def close(self) -> None:
         self.closing = True
         self.connected = False
+        ending = [task for task in (self._tending, *self._retiring) if task]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         if self.broker is not None:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(5):
-                    await self.broker.stop()
+            await _end(self.broker)
+
+
+def _client(broker: NatsBroker | None) -> Client:
+    """The connection beneath FastStream. Raises Unavailable `bus.away` when there is none."""
+    client = getattr(broker, "_connection", None)
+    if client is None:
+        raise Unavailable("bus.away", "nats-server does not answer", "Nothing is lost; it is tried again.")
+    return cast("Client", client)
+
+
+async def _end(broker: NatsBroker) -> None:
+    client = getattr(broker, "_connection", None)
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(5):
+            await broker.stop()
+    if client is not None and not client.is_closed:  # a drain needs a server that answers
+        with contextlib.suppress(Exception):
+            await client.close()
 
 
 def _raw(handle: Callable[[Any], Awaitable[bytes | None]]) -> Callable[[Any], Awaitable[bytes | None]]:

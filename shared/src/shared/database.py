@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from shared import ids, tracing
 from shared.clock import Clock
-from shared.context import current, new_traceparent
+from shared.context import Context, current, new_traceparent
 from shared.errors import Unavailable
 from shared.facts._base import Message, Order
 from shared.faults import point
@@ -36,7 +36,7 @@ class Tx:
         self.connection = connection
         self.database = database
         self._after: list[Callable[[], object]] = []
-        self._before: dict[str, Callable[[Tx], Awaitable[None]]] = {}
+        self._before: dict[str, tuple[Context, Callable[[Tx], Awaitable[None]]]] = {}
         self._puts: list[dict[str, Any]] = []
         self.answers: list[OrderAnswered] = []
 
@@ -71,6 +71,14 @@ class Tx:
         """Insert unless a unique value is there already. True when the row is new."""
         done = await self._write_row(("new", table), lambda: self._insert(table).on_conflict_do_nothing(), values)
         return done.rowcount > 0
+
+    async def insert_all_new(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert those of the rows (all with the same columns, plain values) whose unique values are not there already."""
+        if rows:
+            statement = self.database.statements.get(("new", table))
+            if statement is None:
+                statement = self.database.statements["new", table] = self._insert(table).on_conflict_do_nothing()
+            await self.connection.execute(statement, [dict(row) for row in rows])
 
     async def upsert(self, table: sa.Table, values: Mapping[str, Any], key: Sequence[str]) -> None:
         """Insert, or change the row with the same key to these values."""
@@ -186,12 +194,20 @@ class Tx:
         self._after.append(call)
 
     def before_commit(self, key: str, call: Callable[[Tx], Awaitable[None]]) -> None:
-        """Await this at the end of the transaction, still inside it, once for each key: how a batch is folded."""
-        self._before[key] = call
+        """Await this at the end of the transaction, still inside it, once for each key: how a batch is folded.
+
+        What it leads to has the cause that was current when it was last asked for.
+        """
+        self._before[key] = current.get(), call
 
     async def _flush(self) -> None:
         while self._before:
-            await self._before.pop(next(iter(self._before)))(self)
+            context, call = self._before.pop(next(iter(self._before)))
+            mark = current.set(context)
+            try:
+                await call(self)
+            finally:
+                current.reset(mark)
         if self._puts:
             statement = self.database.statements.get(("outbox",))
             if statement is None:
@@ -215,6 +231,7 @@ class Database:
         self._lock = asyncio.Lock()
         self.outbox_wake = asyncio.Event()
         self.jobs_wake = asyncio.Event()
+        self.jobs_cancelled = 0  # how often open jobs were cancelled by this process
         self.statements: dict[tuple[Any, ...], Any] = {}
         self.on_answers: Callable[[list[OrderAnswered]], object] = lambda answers: None
         self.jobs: Any = None
@@ -226,28 +243,30 @@ class Database:
         return self.metadata.tables["outbox"]
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Tx]:
+    async def write(self, *, durable: bool = True) -> AsyncIterator[Tx]:
         """A transaction that writes. Committed at the end of the block, rolled back by an exception. Await only SQL inside.
+
+        What is not `durable` does not wait for the disk on SQLite: it may be gone after the machine crashed, not the process.
 
         Raises Unavailable when the database does not take it: `database.full`, `database.locked`, `database.read_only`, else
         `database.away`.
         """
         if self.is_postgresql:
-            async with self._write() as tx:
+            async with self._write(durable) as tx:
                 yield tx
         else:
-            async with self._lock, self._write() as tx:
+            async with self._lock, self._write(durable) as tx:
                 yield tx
 
     @asynccontextmanager
-    async def _write(self) -> AsyncIterator[Tx]:
+    async def _write(self, durable: bool) -> AsyncIterator[Tx]:
         try:
             connection = await self._writer.connect()
         except (OSError, sa.exc.DBAPIError) as error:
             self.trouble = troubled(self.name, error) or away(self.name, error)
             raise self.trouble from error
         try:
-            async with connection.begin():
+            async with connection.begin() if self.is_postgresql else connection.begin(durable=durable):
                 tx = Tx(connection, self)
                 yield tx
                 await tx._flush()

@@ -183,9 +183,9 @@ def health_routes(app: FastAPI, name: str, running: Running) -> None:
     async def readyz() -> Response:
         failing = await running.failing()
         remarks = dict(running.service.remarks())
-        return JSONResponse(
-            {"ready": not failing, "failing": failing, "remarks": remarks, "roles": running.roles()}, 503 if failing else 200
-        )
+        told = {"ready": not failing, "failing": failing, "remarks": remarks, "roles": running.roles()}
+        told |= {"stream_code": running.strange_stream()[0], "instances": await running.instances()}
+        return JSONResponse(told, 503 if failing else 200)
 
     @app.get(f"/-/{name}/metrics", include_in_schema=False)
     async def told(request: Request) -> Response:

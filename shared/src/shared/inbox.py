@@ -87,7 +87,8 @@ class Loop:
             try:
                 async with self.lease.held():
                     await self._read()
-                wait = 0.2
+                # It ended in peace: the connection was replaced, or the subscription has to be a fresh one.
+                wait = 0.01
             except (TimeoutError, Unavailable, OSError) as error:
                 self._troubled(error)
                 self.log.warning("reading is interrupted", error=str(error))
@@ -155,6 +156,8 @@ class Loop:
                 # next_msg waits by wait_for, which on Python 3.11 swallows a cancel that comes together with a message.
                 if me and me.cancelling():
                     raise asyncio.CancelledError
+                if self.bus.client is not client:
+                    return  # its key was replaced; what is not acknowledged comes again over the new connection
                 if wanted <= PULL // 4:
                     if pulls >= RENEW_AFTER_PULLS:
                         return
@@ -174,6 +177,8 @@ class Loop:
 
                 try:
                     first = await subscription.next_msg(timeout=1)
+                except errors.ConnectionClosedError:
+                    raise Unavailable("bus.away", "the connection to nats-server was closed") from None
                 except (TimeoutError, errors.TimeoutError):
                     self._turned()
                     self._caught_up_ms = self.database.clock.now_ms()
@@ -278,13 +283,13 @@ class Loop:
             await self.tell_others(tx, batch)
 
     async def _handle_each(self, tx: Tx, batch: Sequence[Incoming]) -> None:
+        heard = [each for each in batch if ".".join(each.envelope.subject.split(".")[:4]) in self.subscribers.table]
+        began = time.perf_counter()
+        new = await self._unseen(tx, heard)
         if self.subscribers.fold is None:
-            for incoming in batch:
+            for incoming in new:
                 await self._handle(tx, incoming)
             return
-        began = time.perf_counter()
-        heard = [each for each in batch if ".".join(each.envelope.subject.split(".")[:4]) in self.subscribers.table]
-        new = await self._unseen(tx, heard)
         if self._may_be_parked:
             new = [incoming for incoming in new if not await self._stands_behind(tx, incoming)]
         await self.subscribers.fold(tx, new, self._watch if self.watched else None)
@@ -371,14 +376,7 @@ class Loop:
 
     async def _handle(self, tx: Tx, incoming: Incoming) -> None:
         envelope = incoming.envelope
-        entry = self.subscribers.table.get(".".join(envelope.subject.split(".")[:4]))
-        if entry is None:
-            return
-        cls, handler, key_of = entry
-        organisation = envelope.subject.split(".")[4]
-        inbox = tx.database.metadata.tables["inbox"]
-        if not await tx.insert_new(inbox, {"id": envelope.id, "organisation_id": organisation, "position": envelope.sequence}):
-            return
+        cls, handler, key_of = self.subscribers.table[".".join(envelope.subject.split(".")[:4])]
         message = cls.model_validate_json(incoming.body)
         key = key_of(message)
         if key and await self._key_waits(tx, key, envelope.sequence):
@@ -547,8 +545,9 @@ class Loop:
             row = await tx.one(sa.select(positions).where(positions.c.durable == self.service))
             if row is None or (row.stream_created == created and row.position <= last):
                 raise Rejected("bus.stream_same", f"{self.service} reads this stream already", "There is nothing to accept.")
-            # Of the same stream, cut short, all that is left was heard.
-            position = last if row.stream_created == created else 0
+            # Of the same stream, cut short, all that was left was heard, but not what was published since by a service that did not
+            # know: as far back as ids are kept, it is read again.
+            position = min(last, max(0, row.position - KEEP_IDS)) if row.stream_created == created else 0
             await tx.execute(
                 positions.update().where(positions.c.durable == self.service).values(stream_created=created, position=position)
             )

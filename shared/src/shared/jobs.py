@@ -161,5 +161,10 @@ async def cancel(tx: Tx, *, reason: str, run: str | None, kind: str | None, job:
         raise ValueError("cancel_jobs needs a run, a kind or a job")
     changed = await tx.execute(table.update().where(*where).values(cancel=reason or "cancelled"))
     if changed.rowcount:
-        tx.after_commit(tx.database.jobs_wake.set)
+
+        def wake() -> None:
+            tx.database.jobs_cancelled += 1
+            tx.database.jobs_wake.set()
+
+        tx.after_commit(wake)
     return changed.rowcount

@@ -25,7 +25,7 @@ LOOK_SECONDS = 1.0
 class Lease:
     """The lease of one role ("reader", "relay", "scheduler") on one database. On SQLite it is always held.
 
-    `standby` is true while another instance has it and this one waits.
+    `standby` is true while another instance has it and this one waits; `since_ms` is when this one got it, on the database's clock.
     """
 
     def __init__(self, database: Database, name: str, holder: str, seconds: float = LEASE_SECONDS) -> None:
@@ -33,6 +33,7 @@ class Lease:
         self.lease_ms, self.renew_seconds = int(seconds * 1000), seconds / 4
         self.token = 0
         self.standby = False
+        self.since_ms = 0
         self._renewed = -1e9
 
     @property
@@ -96,6 +97,8 @@ class Lease:
         if changed is None:
             self.token = 0
             return False
+        if changed.token != self.token:
+            self.since_ms = clock
         self.token, self._renewed = changed.token, now
         return True
 

@@ -10,9 +10,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from shared.database import Tx
+from shared.sqlite import as_always
 
 
 async def rows(tx: Tx, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -23,7 +22,7 @@ async def rows(tx: Tx, statement: str, parameters: Sequence[Any] = ()) -> list[t
     try:
         return driver.execute(statement, parameters).fetchall()
     except sqlite3.Error as error:
-        raise _as_always(error, statement) from error
+        raise as_always(error, statement) from error
 
 
 async def many(tx: Tx, statement: str, values: Sequence[Sequence[Any]]) -> int:
@@ -37,9 +36,4 @@ async def many(tx: Tx, statement: str, values: Sequence[Sequence[Any]]) -> int:
     try:
         return driver.executemany(statement, values).rowcount
     except sqlite3.Error as error:
-        raise _as_always(error, statement) from error
-
-
-def _as_always(error: sqlite3.Error, statement: str) -> sa.exc.DBAPIError:
-    kind = sa.exc.OperationalError if isinstance(error, sqlite3.OperationalError) else sa.exc.IntegrityError
-    return kind(statement, None, error)
+        raise as_always(error, statement) from error

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.engine import make_url
 
-from shared import ids, logging, migrate, sealing, tracing, upkeep
+from shared import ids, instances, logging, migrate, sealing, tracing, upkeep
 from shared.bus import EVENTS, HEARS, SERVICES, Bus
 from shared.clock import Clock
 from shared.database import Database, Tx, open_engines
@@ -30,11 +31,13 @@ from shared.jobs import Worker
 from shared.lease import Lease, serve_alone
 from shared.logs import LogWriter
 from shared.memory import family, memory_mb
+from shared.neighbours import check_neighbours
 from shared.notices import LEARNT, OUTBOX, Notices, notify
 from shared.objects import ObjectStore
 from shared.outbox import Relay
 from shared.processes import Mark, sweep
 from shared.queries.gateway import OrderAnswered
+from shared.resealing import Renewal
 from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
 from shared.subscribers import Answers, Subscribers
@@ -49,6 +52,8 @@ class Service:
     """What a wire yields. `checks` raise (with a sentence) when the service is not ready. `remarks` says what is amiss though the
     service is ready: sentences by name. `figures` are values of metrics that only this service has. `tasks` run as long as the
     service does, in one instance of it (the one that holds the scheduler's lease); `everywhere` run in each.
+
+    `reseal` seals again what the service's own tables have sealed to a former key of its.
 
     `loop_database` is where the loop keeps its position, when that is not `database` (the gateway's read model). `on_batch` is told
     what the loop has just handled; `share` puts that into words for the service's other instances, which are told them by `heard`
@@ -67,6 +72,7 @@ class Service:
     checks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     remarks: Callable[[], Mapping[str, str]] = dict
     figures: Callable[[], Mapping[str, float]] = dict
+    reseal: Callable[[], Awaitable[Renewal]] | None = None
     loop_database: Database | None = None
     on_batch: Callable[[list[Any]], object] | None = None
     share: Callable[[Sequence[Any]], list[str]] | None = None
@@ -155,6 +161,7 @@ class Running:
     relay: Relay | None = None
     loop: Loop | None = None
     jobs: Jobs | None = None
+    presence: instances.Presence | None = None
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     def stuck(self) -> str:
@@ -179,6 +186,8 @@ class Running:
             out["bus"] = "no connection to nats-server"
         elif self.loop and not self.loop.bound and not self.loop.lease.standby:
             out["stream"] = self.loop.trouble or "not reading yet"
+        elif self.relay and self.relay.trouble:
+            out["stream"] = self.relay.trouble
         for kind, subject in self.host.bus.guard.denied:
             out["rights"] = f"the bus refused {kind} to {subject}"
         if stuck := self.stuck():
@@ -190,10 +199,26 @@ class Running:
                 out[name] = str(error)
         return out
 
+    def strange_stream(self) -> tuple[str, str]:
+        """(code, words) of why the stream is not read, or nothing is published on it; empty when all is well."""
+        if self.loop and not self.loop.bound and not self.loop.lease.standby and self.loop.trouble:
+            return self.loop.trouble_code, self.loop.trouble
+        return (self.relay.trouble_code, self.relay.trouble) if self.relay else ("", "")
+
     def roles(self) -> dict[str, bool]:
         """Role -> whether this instance has it; where it has not, another does the work and this one waits to take over."""
-        leases = [part.lease for part in (self.loop, self.relay) if part] + ([self.host.scheduler] if self.host.scheduler else [])
-        return {lease.name: lease.ours for lease in leases}
+        return {lease.name: lease.ours for lease in self.leases()}
+
+    def leases(self) -> list[Lease]:
+        """Of the roles that this service has."""
+        return [part.lease for part in (self.loop, self.relay) if part] + ([self.host.scheduler] if self.host.scheduler else [])
+
+    async def instances(self) -> list[dict[str, Any]]:
+        """The service's instances, as `shared.instances.known` tells them; none while the database does not answer."""
+        try:
+            return await instances.known(self)
+        except KiopsError:
+            return []
 
     async def lag(self) -> int:
         """Messages not yet handled, plus outbox rows not yet sent."""
@@ -280,6 +305,9 @@ async def running(
     install_problems(app)
     platform = Platform(settings, app)
     async with AsyncExitStack() as stack:
+        # So long may a commit that came back from the disk wait for the thread of the event loop; it was 5 ms.
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(0.0005)
         if settings.trace_url or settings.trace_file:
             headers = settings.trace_headers.get_secret_value()
             tracing.start(settings.trace_url, headers=headers, file=settings.trace_file, share=settings.trace_share)
@@ -392,8 +420,9 @@ def _start(each: Running) -> None:
     if "outbox" in database.metadata.tables:
         reader = service.loop_database or database
 
-        async def known() -> None:
+        async def known() -> bool:
             await check_stream(host.name, reader, host.bus)
+            return await check_neighbours(host.name, host.bus, host.settings.organisation)
 
         hears = bool(service.subscribers.table)
         each.relay = Relay(database, host.bus, Lease(database, "relay", host.instance, role_lease), known if hears else None)
@@ -427,6 +456,9 @@ def _start(each: Running) -> None:
     if service.tasks:
         host.scheduler = Lease(database, "scheduler", host.instance, role_lease)
         each.tasks["scheduler"] = asyncio.create_task(serve_alone(host.scheduler, service.tasks), name=f"{host.name} scheduler")
+    if database.is_postgresql and "lease" in database.metadata.tables:
+        each.presence = instances.Presence(each)
+        each.tasks["presence"] = asyncio.create_task(each.presence.serve(), name=f"{host.name} presence")
     for name, task in service.everywhere:
         each.tasks[name] = asyncio.create_task(task(), name=f"{host.name} {name}")
 
@@ -469,10 +501,11 @@ async def _stop(tasks: Mapping[str, asyncio.Task[None]]) -> None:
 
 async def _stop_service(each: Running) -> None:
     await _stop(each.tasks)
-    for lease in (each.relay and each.relay.lease, each.loop and each.loop.lease, each.host.scheduler):
-        if lease:
-            with contextlib.suppress(KiopsError):
-                await lease.release()
+    for lease in each.leases():
+        with contextlib.suppress(KiopsError):
+            await lease.release()
+    if each.presence:
+        await each.presence.leave()
 
 
 async def serve_http(app: FastAPI, host: str, port: int, *, ready: asyncio.Event | None = None) -> None:

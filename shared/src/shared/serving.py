@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import socket
@@ -47,6 +48,7 @@ def serve(wire: Wire) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         async with running({name: wire}, settings, bus_url=bus_url(settings)) as platform:
+            keep_what_started()
             serving = asyncio.create_task(serve_http(platform.app, settings.host, port))
             waiting = asyncio.create_task(stopped.wait())
             done, _ = await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -63,6 +65,14 @@ def serve(wire: Wire) -> None:
     except KiopsError as error:
         print(f"✗ {error.message}\n  do        {error.advice}\n  code      {error.code}", file=sys.stderr)
         raise SystemExit(3 if error.kind == "unavailable" or error.code.startswith("start.") else 4) from None
+
+
+def keep_what_started() -> None:
+    """Leave what a start has made out of every later search for garbage: modules, routes and statements stay to the end.
+
+    Such a search stops everything; through the objects of a start it takes a tenth of a second, without them a few milliseconds.
+    """
+    gc.freeze()
 
 
 async def serve_http(

@@ -4,6 +4,9 @@ A statement on a local file takes some tens of microseconds. To hand each one to
 that, and a hundred times on a busy machine, because the interpreter has to switch threads twice. So statements run where they
 are called. What can take long does not: a durable commit waits for the disk, and `BEGIN IMMEDIATE` for another process.
 
+SQLAlchemy makes the SQL and says what type each value has; the common statements (`Plan`) are run without its execution context and
+its result, which take three times as long as SQLite does. What a `Plan` cannot run, SQLAlchemy runs on the same connection.
+
 The classes have the part of SQLAlchemy's asynchronous ones that `shared.database` and the migrations use.
 """
 
@@ -12,24 +15,100 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
+from sqlalchemy.engine.result import SimpleResultMetaData
+from sqlalchemy.engine.row import Row
 from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement
 
 # So many statements run before others have a turn, so that a long transaction does not keep the process from answering.
 STATEMENTS_A_TURN = 40
 WAIT_MS = 5000
 """How long a transaction waits for another process that writes, in milliseconds, unless told otherwise."""
+KEPT = 2
+"""So many connections stay open when nobody uses them."""
+PLANS = 1000
+"""So many statements are remembered; a service has some hundreds."""
 
 
 def to_json(value: Any) -> str:
     """JSON as it is stored: compact, ASCII."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+
+
+class Result:
+    """What a statement gave: all its rows, and how many rows it changed (-1 when it changes none)."""
+
+    __slots__ = ("_rows", "rowcount")
+
+    def __init__(self, rows: list[Row[Any]], rowcount: int) -> None:
+        self._rows, self.rowcount = rows, rowcount
+
+    def __iter__(self) -> Iterator[Row[Any]]:
+        return iter(self._rows)
+
+    def all(self) -> list[Row[Any]]:
+        return self._rows
+
+    def first(self) -> Row[Any] | None:
+        return self._rows[0] if self._rows else None
+
+    def scalar(self) -> Any:
+        """The first column of the first row, or None."""
+        return self._rows[0][0] if self._rows else None
+
+
+class Plan:
+    """How a compiled statement is run: its text, what makes its values ready, what makes rows of what comes back."""
+
+    __slots__ = ("_bound", "_compiled", "_keys", "_make", "text")
+
+    def __init__(self, compiled: SQLCompiler) -> None:
+        self._compiled = compiled
+        self.text = str(compiled)
+        ready = compiled._bind_processors
+        self._bound = [(name, ready.get(name)) for name in compiled.positiontup or ()]
+        columns = compiled._result_columns
+        self._make: tuple[Any, ...] | None = None
+        if columns:
+            made = [cast(Any, column.type)._cached_result_processor(compiled.dialect, None) for column in columns]
+            known = SimpleResultMetaData(
+                [column.keyname for column in columns],
+                # By column too, not by the names that a labelled one had before.
+                extra=[tuple(each for each in column.objects if isinstance(each, ClauseElement)) for column in columns],
+            )
+            self._make = known, made if any(made) else None, known._key_to_index
+
+    @staticmethod
+    def fits(compiled: Any) -> bool:
+        """Whether there is nothing about a statement that only SQLAlchemy's own execution does."""
+        return (
+            isinstance(compiled, SQLCompiler)
+            and not compiled.post_compile_params  # IN, written anew for each number of values
+            and not compiled.literal_execute_params
+            and not compiled.insert_prefetch  # defaults made by Python
+            and not compiled.update_prefetch
+            and not (compiled._result_columns and compiled._textual_ordered_columns)
+        )
+
+    def values(self, given: Mapping[str, Any] | None, extracted: Any, collected: Any) -> tuple[Any, ...]:
+        named = self._compiled.construct_params(
+            cast(Any, given), extracted_parameters=extracted, escape_names=False, _collected_params=collected
+        )
+        return tuple(named[name] if ready is None else ready(named[name]) for name, ready in self._bound)
+
+    def rows(self, found: list[tuple[Any, ...]]) -> list[Row[Any]]:
+        if self._make is None:
+            return []
+        known, made, index = self._make
+        return [Row(known, made, index, each) for each in found]
 
 
 class Connection:
@@ -38,15 +117,36 @@ class Connection:
     def __init__(self, engine: Engine, connection: sa.Connection) -> None:
         self._engine = engine
         self.sync_connection = connection
+        self.driver = cast(sqlite3.Connection, connection.connection.driver_connection)
         self._statements = 0
+        self._spoilt = False
 
-    async def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
-        done = self.sync_connection.execute(statement, parameters)
+    async def execute(self, statement: sa.Executable, parameters: Any = None) -> Result:
+        done = self._run(statement, parameters)
         self._statements += 1
         if self._statements >= STATEMENTS_A_TURN:
             self._statements = 0
             await asyncio.sleep(0)
         return done
+
+    def _run(self, statement: sa.Executable, parameters: Any) -> Result:
+        many = isinstance(parameters, list | tuple)
+        first = (parameters[0] if parameters else None) if many else parameters
+        found = self._engine.plan(statement, first, many)
+        if found is None:
+            done = self.sync_connection.execute(statement, parameters)
+            return Result(cast("list[Row[Any]]", done.all()) if done.returns_rows else [], done.rowcount)
+        plan, extracted, collected = found
+        try:
+            if many:
+                values = [plan.values(each, extracted, collected) for each in parameters]
+                return Result([], self.driver.executemany(plan.text, values).rowcount)
+            cursor = self.driver.execute(plan.text, plan.values(parameters, extracted, collected))
+            # All rows are fetched before the number of changed ones is asked for: RETURNING counts as it is read.
+            rows = plan.rows(cursor.fetchall()) if cursor.description else []
+            return Result(rows, cursor.rowcount)
+        except sqlite3.Error as error:
+            raise as_always(error, plan.text) from error
 
     async def run_sync(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call with the synchronous connection, as migrations want it."""
@@ -57,21 +157,30 @@ class Connection:
         return self.sync_connection.connection
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[None]:
-        """A transaction that writes: begun at once, committed at the end of the block, rolled back by an exception."""
-        transaction = self.sync_connection.begin()
-        driver = self.sync_connection.connection.driver_connection
+    async def begin(self, *, durable: bool = True) -> AsyncIterator[None]:
+        """A transaction that writes: begun at once, committed at the end of the block, rolled back by an exception.
+
+        One that is not `durable` outlives a crash of the process, but maybe not one of the machine.
+        """
+        driver = self.driver
         try:
-            await self._engine.begin_immediate(driver)
+            await self._engine.begin_immediate(driver, durable=durable)
             before = driver.total_changes
             yield
         except BaseException:
-            transaction.rollback()
+            self._spoilt = True
+            self._engine.end(self.sync_connection, commit=False)
             raise
-        await self._engine.commit(transaction, changed=driver.total_changes != before)
+        self._spoilt = True  # until the commit is through
+        await self._engine.commit(self.sync_connection, wait=durable and driver.total_changes != before)
+        self._spoilt = False
 
     async def close(self) -> None:
-        self.sync_connection.close()
+        """Give it back; after what went wrong SQLAlchemy makes itself a new one on the same file."""
+        if self._spoilt:
+            self.sync_connection.close()
+        else:
+            await self._engine.give_back(self.sync_connection)
 
 
 class Engine:
@@ -79,6 +188,7 @@ class Engine:
 
     def __init__(self, path: Path, *, writes: bool, synchronous: str = "FULL", wait_ms: int = WAIT_MS) -> None:
         self._wait_ms = wait_ms
+        self._writes = writes
         self.sync_engine = sa.create_engine(
             f"sqlite+pysqlite:///{path}",
             poolclass=StaticPool if writes else QueuePool,
@@ -89,7 +199,10 @@ class Engine:
         self.dialect = self.sync_engine.dialect
         # A commit waits for the disk under FULL. Under NORMAL it does not, and a thread would only cost.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit") if writes and synchronous != "OFF" else None
-        self._durable = synchronous == "FULL"
+        self._durable = self._waits = synchronous == "FULL"
+        self._compiled: dict[Any, Any] = {}
+        self._plans: dict[Any, Plan | None] = {}
+        self._free: list[sa.Connection] = []  # of the readers; the writer has one
 
         @sa.event.listens_for(self.sync_engine, "connect")
         def prepare(connection: Any, record: Any) -> None:
@@ -104,22 +217,59 @@ class Engine:
             ):
                 connection.execute(f"pragma {pragma}").close()
 
-        if not writes:
-
-            @sa.event.listens_for(self.sync_engine, "begin")
-            def begin(connection: sa.Connection) -> None:
-                connection.exec_driver_sql("BEGIN")  # one view for all statements of the block
-
+    # -- connections -------------------------------------------------------------------------------------------------
     async def connect(self) -> Connection:
-        return Connection(self, self.sync_engine.connect())
+        given = Connection(self, self._free.pop() if self._free else self.sync_engine.connect())
+        if not self._writes:
+            try:
+                given.driver.execute("BEGIN")  # one view for all statements of the block
+            except sqlite3.Error as error:
+                given.sync_connection.close()
+                raise as_always(error, "BEGIN") from error
+        return given
+
+    async def give_back(self, connection: sa.Connection) -> None:
+        """Keep it for the next transaction; one that cannot end its own is closed."""
+        try:
+            self.end(connection, commit=False)
+        except BaseException:
+            connection.close()
+            raise
+        if len(self._free) < KEPT:
+            self._free.append(connection)
+        else:
+            connection.close()
 
     async def dispose(self) -> None:
+        while self._free:
+            self._free.pop().close()
         self.sync_engine.dispose()
         if self._thread:
             self._thread.shutdown(wait=True)
 
-    async def begin_immediate(self, driver: Any) -> None:
+    # -- statements --------------------------------------------------------------------------------------------------
+    def plan(self, statement: Any, given: Mapping[str, Any] | None, many: bool) -> tuple[Plan, Any, Any] | None:
+        """The plan of a statement, and the values that are written into it. None when SQLAlchemy has to run it."""
+        if not isinstance(statement, ClauseElement) or isinstance(statement, sa.TextClause) or (many and given is None):
+            return None
+        if len(self._plans) > PLANS:
+            self._compiled.clear()
+            self._plans.clear()
+        compiled, extracted, collected, _ = statement._compile_w_cache(
+            self.dialect, compiled_cache=self._compiled, column_keys=sorted(given) if given else [], for_executemany=many
+        )
+        try:
+            plan = self._plans[compiled]
+        except KeyError:
+            plan = self._plans[compiled] = Plan(cast(SQLCompiler, compiled)) if Plan.fits(compiled) else None
+        return None if plan is None or (many and plan._make is not None) else (plan, extracted, collected)
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+    async def begin_immediate(self, driver: Any, *, durable: bool = True) -> None:
         """Take the right to write. Raises SQLAlchemy's OperationalError when another process keeps it for `wait_ms`."""
+        if self._durable and durable != self._waits:
+            driver.execute(f"pragma synchronous={'FULL' if durable else 'NORMAL'}").close()
+            self._waits = durable
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -138,16 +288,34 @@ class Engine:
             except sqlite3.OperationalError as later:
                 raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, later) from later
 
-    async def commit(self, transaction: sa.RootTransaction, *, changed: bool = True) -> None:
+    @staticmethod
+    def end(connection: sa.Connection, *, commit: bool) -> None:
+        """End the transaction, and SQLAlchemy's own thought of it when it ran a statement."""
+        if connection.in_transaction():
+            if commit:
+                connection.commit()
+            else:
+                connection.rollback()
+            return
+        driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+        try:
+            if commit:
+                driver.commit()
+            else:
+                driver.rollback()
+        except sqlite3.Error as error:
+            raise as_always(error, "COMMIT" if commit else "ROLLBACK") from error
+
+    async def commit(self, connection: sa.Connection, *, wait: bool = True) -> None:
         """Commit, in the writer's thread when it waits for the disk: a transaction that changed no row has nothing to wait for."""
         try:
-            if self._durable and changed:
-                await self._apart(transaction.commit)
+            if self._durable and wait:
+                await self._apart(lambda: self.end(connection, commit=True))
             else:
-                transaction.commit()
+                self.end(connection, commit=True)
         except sa.exc.DBAPIError:
             # SQLite keeps a transaction that it could not commit, for a full disk for instance.
-            transaction.connection.connection.driver_connection.rollback()
+            cast(sqlite3.Connection, connection.connection.driver_connection).rollback()
             raise
 
     async def _apart(self, call: Callable[[], object]) -> None:
@@ -166,3 +334,15 @@ class Engine:
                 doing.exception()
             raise cancelled
         doing.result()
+
+
+def as_always(error: sqlite3.Error, statement: str) -> sa.exc.DBAPIError:
+    """The error as SQLAlchemy raises it. Without the values: nobody knows what is among them."""
+    kind = {
+        sqlite3.OperationalError: sa.exc.OperationalError,
+        sqlite3.IntegrityError: sa.exc.IntegrityError,
+        sqlite3.DataError: sa.exc.DataError,
+        sqlite3.InterfaceError: sa.exc.InterfaceError,
+        sqlite3.ProgrammingError: sa.exc.ProgrammingError,
+    }.get(type(error), sa.exc.DatabaseError)
+    return kind(statement, None, error)

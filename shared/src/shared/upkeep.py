@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from shared import logging
+from shared import logging, resealing
 from shared.database import Database
 from shared.errors import Rejected, Unavailable
 from shared.queries.every import (
     AcceptStream,
+    AskReached,
     AskStanding,
     DeadLetter,
     DeadLetters,
     ListDeadLetters,
+    Reached,
+    RenewSealing,
+    SealingRenewed,
     Settled,
     SettleDeadLetter,
     Standing,
@@ -43,13 +47,28 @@ def answers(running: Running) -> Answers:
     async def standing(query: AskStanding) -> Standing:
         here = loop()
         counts = await here.counts()
+        code, text = running.strange_stream()
         return Standing(
             dead_letters=counts["dead_letter"],
             parked=counts["parked"],
             position=here.position,
-            stream="" if here.bound or here.lease.standby else here.trouble,
-            stream_code="" if here.bound or here.lease.standby else here.trouble_code,
+            stream=text,
+            stream_code=code,
         )
+
+    @to(AskReached)
+    async def reached(query: AskReached) -> Reached:
+        service = running.service
+        table = (service.loop_database or service.database).metadata.tables.get("stream_position")
+        if table is None:
+            return Reached()
+        async with (service.loop_database or service.database).read() as tx:
+            row = await tx.one(sa.select(table).where(table.c.durable == service.name))
+        return Reached(stream_created=row.stream_created, position=row.position) if row else Reached()
+
+    @to(RenewSealing)
+    async def renewed(query: RenewSealing) -> SealingRenewed:
+        return await resealing.renew(running)
 
     @to(ListDeadLetters)
     async def listed(query: ListDeadLetters) -> DeadLetters:
@@ -65,9 +84,15 @@ def answers(running: Running) -> Answers:
 
     @to(AcceptStream)
     async def accepted(query: AcceptStream) -> StreamAccepted:
-        again = await loop().accept_stream()
-        if running.service.database is not loop().database:
-            again += await say_again(running.service.database)
+        reads, owns = loop().database, running.service.database
+        try:
+            again = await loop().accept_stream()
+        except Rejected:
+            if not query.cut:
+                raise
+            again = await say_again(reads) if "outbox" in reads.metadata.tables else 0
+        if owns is not reads:
+            again += await say_again(owns)
         logging.get(running.service.name).warning("the stream was accepted as it is", published_again=again)
         return StreamAccepted(again=again)
 

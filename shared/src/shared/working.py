@@ -25,6 +25,7 @@ from shared.faults import point
 from shared.jobs import Job, Worker
 from shared.metrics import JOB_BUCKETS, Durations
 from shared.processes import Mark
+from shared.sqlite import to_json
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # What lies further ahead than any delay or lease was written on another clock: before a restart of the machine (SQLite runs on the
@@ -48,6 +49,7 @@ class Jobs:
     took: dict[str, Durations] = field(default_factory=dict)
     _stopping: bool = False
     _statements: dict[tuple[str, bool], Any] = field(default_factory=dict)
+    _looked: dict[str, int] = field(default_factory=dict)
 
     @property
     def table(self) -> sa.Table:
@@ -152,13 +154,24 @@ class Jobs:
         return any_claimed
 
     async def _any_withdrawn(self, worker: Worker) -> bool:
+        cancelled = self.database.jobs_cancelled
+        if not self._may_be_cancelled(worker.kind):
+            return False
         async with self.database.read() as tx:
             now = await self.database.now_ms(tx)
-            return await tx.one(self._candidates(worker, False), self._given(now)) is not None
+            found = await tx.one(self._candidates(worker, False), self._given(now)) is not None
+        if not found:
+            self._looked[worker.kind] = cancelled
+        return found
+
+    def _may_be_cancelled(self, what: str) -> bool:
+        """Whether a job may have been cancelled since it was looked for `what`. A file has no other process that cancels."""
+        return self.database.is_postgresql or self._looked.get(what) != self.database.jobs_cancelled
 
     def _given(self, now_ms: int) -> dict[str, Any]:
         """What the kept statement of `_candidates` is run with."""
-        return {"now_ms": now_ms, "here": list(self._running) or [""]}
+        here = list(self._running)
+        return {"now_ms": now_ms, "here": here if self.database.is_postgresql else to_json(here)}
 
     def _candidates(self, worker: Worker, room: bool) -> sa.Select[Any]:
         """The next job that this worker may take. Built once: building a statement costs more than running it."""
@@ -166,7 +179,12 @@ class Jobs:
         if kept is not None:
             return kept
         table = self.table
-        now_ms, here = sa.bindparam("now_ms", type_=sa.BigInteger), sa.bindparam("here", expanding=True)
+        now_ms = sa.bindparam("now_ms", type_=sa.BigInteger)
+        # One value, not as many as there are jobs: such a statement is written anew each time.
+        if self.database.is_postgresql:
+            elsewhere = table.c.id != sa.all_(sa.bindparam("here", type_=sa.ARRAY(sa.Text)))
+        else:
+            elsewhere = table.c.id.not_in(sa.select(sa.func.json_each(sa.bindparam("here")).table_valued("value").c.value))
         withdrawn = sa.and_(table.c.state == "queued", table.c.cancel != "")
         free = sa.or_(
             sa.and_(
@@ -176,7 +194,7 @@ class Jobs:
             sa.and_(
                 table.c.state == "running",
                 sa.or_(table.c.lease_until_ms < now_ms, table.c.lease_until_ms > now_ms + FARTHEST_MS),
-                ~table.c.id.in_(here),
+                elsewhere,
             ),
         )
         query = sa.select(table).where(table.c.kind == worker.kind, table.c.state != "ended", free)
@@ -418,7 +436,8 @@ class Jobs:
             return await tx.scalar(sa.select(self.table.c.cancel).where(self.table.c.id == job.id)) or ""
 
     async def _cancel_marked(self) -> None:
-        if not self._running:
+        cancelled = self.database.jobs_cancelled
+        if not self._running or not self._may_be_cancelled("running"):
             return
         async with self.database.read() as tx:
             rows = await tx.all(
@@ -432,6 +451,7 @@ class Jobs:
             if not job.stopping:
                 job.stopping = True
                 task.cancel()
+        self._looked["running"] = cancelled
 
     async def _heartbeat(self) -> None:
         while True:
@@ -440,7 +460,8 @@ class Jobs:
             if not held:
                 continue
             try:
-                async with self.database.write() as tx:
+                # On a file, who reads it after the machine crashed takes every job anyway.
+                async with self.database.write(durable=False) as tx:
                     now = await self.database.now_ms(tx)
                     await tx.execute(
                         self.table.update()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from shared.platform import platform_id
 from shared.runtime import Host, Service, Wire, running, serve_http
 from shared.settings import PlatformSettings
 
+from kiops import folder
 from kiops.chaos import stand_ins
 from shared import logging
 
@@ -90,17 +92,18 @@ async def operator_proxy(host: Host, stamps: Path, seconds: float):
         )
 
 
-async def serve(name: str, member: Membership) -> None:
-    """Serve until SIGTERM."""
+async def serve(name: str, member: Membership, wire: Wire | None = None) -> None:
+    """Serve until SIGTERM. `wire`: the service's own, when nothing of it is to be a stand-in."""
     root = Path(member.root)
     logging.configure("info", root / "logs" / f"{name}.log")
     port = member.ports[name]
     settings = PlatformSettings(home=root.parent, data=root, port=port, **member.settings)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    wire = wire_of(name, Path(member.stamps), **member.seconds)
+    wire = wire or wire_of(name, Path(member.stamps), **member.seconds)
     async with running({name: wire}, settings, bus_url=member.bus) as platform:
         server = asyncio.create_task(serve_http(platform.app, "127.0.0.1", port))
+        folder.write_served(root / "services" / name, pid=os.getpid(), url=f"http://127.0.0.1:{port}")
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait({server, waiting}, return_when=asyncio.FIRST_COMPLETED)
         server.cancel()

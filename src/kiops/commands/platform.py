@@ -64,8 +64,8 @@ def demo(data: Data = None) -> None:
 
 
 def status(as_json: Json = False, data: Data = None) -> None:
-    """What runs, what is not ready and why, and how much memory it takes."""
-    from kiops.status import look
+    """What runs, in which instances with which roles, what is not ready and why, and how much memory it takes."""
+    from kiops.status import instance_rows, look
 
     found = look(_root(data))
     if as_json:
@@ -80,6 +80,9 @@ def status(as_json: Json = False, data: Data = None) -> None:
             rows.append((name, "ready" if service["ready"] else "not ready", why))
         print(f"{found['url'] or 'without the gateway'}   pid {', '.join(map(str, found['pids']))}")
         terminal.table(("service", "state", "why"), rows, nothing="")
+        if instances := instance_rows(found["services"]):
+            print()
+            terminal.table(("instance of", "at", "pid", "up for", "roles"), instances, nothing="")
         print(f"memory   {found['pss_mb']:.0f} MB (PSS), {found['rss_mb']:.0f} MB (RSS)", end="")
         for part in ("edge", "engine"):
             if found[part]:
@@ -88,11 +91,11 @@ def status(as_json: Json = False, data: Data = None) -> None:
     raise typer.Exit(Exit.DONE if found["ready"] else Exit.NO)
 
 
-def doctor(as_json: Json = False) -> None:
-    """What is missing or wrong on this machine, and the command that mends it."""
+def doctor(as_json: Json = False, data: Data = None) -> None:
+    """What is missing or wrong on this machine or with the stream of facts, and the command that mends it."""
     from kiops.setup.doctor import report
 
-    raise typer.Exit(report(terminal.screen(), as_json=as_json))
+    raise typer.Exit(report(terminal.screen(), _root(data), as_json=as_json))
 
 
 def serve(

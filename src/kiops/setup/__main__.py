@@ -31,9 +31,10 @@ def main() -> None:
         return
     screen = plan.screen_for(arguments)
     if command == "doctor":
+        from kiops import folder
         from kiops.setup.doctor import report
 
-        raise SystemExit(report(screen, as_json="--json" in arguments))
+        raise SystemExit(report(screen, folder.root(), as_json="--json" in arguments))
     try:
         done = plan.prepare(
             command, screen, may_install=plan.may_install(arguments), heavy="--all" in arguments, small="--fast" in arguments

@@ -1,4 +1,4 @@
-"""`kiops doctor`: what is here, at which version and checksum, what is missing, and the command that mends it."""
+"""`kiops doctor`: what is here, at which version and checksum, what is missing or wrong, and the command that mends it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Row:
     advice: str = ""
 
 
-def report(screen: Screen, *, as_json: bool = False) -> int:
-    """Prints every row; 0 when nothing KIOPS itself needs is missing or wrong, else 3."""
-    found = rows()
+def report(screen: Screen, root: Path, *, as_json: bool = False) -> int:
+    """Prints every row; 0 when nothing KIOPS itself needs is missing or wrong, else 3. `root`: the platform's data folder."""
+    found = rows() + stream_rows(root)
     bad = [row for row in found if row.state in ("missing", "wrong")]
     if as_json:
         print(json.dumps({"ok": not bad, "parts": [asdict(row) for row in found]}))
@@ -39,8 +39,9 @@ def report(screen: Screen, *, as_json: bool = False) -> int:
         told = row.advice if row.state != "ok" else f"{row.version:<10} {row.where}  {checksum}"
         screen.say(f"  {mark} {row.name:<18} {told}".rstrip())
     screen.say()
-    mend = f"{len(bad)} to mend; `./kiops up` does it by itself, and asks first."
-    screen.say(mend if bad else "Nothing is missing.")
+    by_hand = sum(row.name == "stream" for row in bad)
+    mend = f"{len(bad) - by_hand} to mend; `./kiops up` does it by itself, and asks first." if len(bad) > by_hand else ""
+    screen.say(mend or ("The stream waits for your decision." if bad else "Nothing is missing."))
     return 3 if bad else 0
 
 
@@ -61,6 +62,16 @@ def rows() -> list[Row]:
     for name in ("chromium", "strace"):
         found.append(_program(name, ("--version",), "only tests need it; `./kiops test` installs it", tests_only=True))
     return found
+
+
+def stream_rows(root: Path) -> list[Row]:
+    """What is wrong with the stream of facts of a KIOPS that runs here, once for each reason; nothing when all is well."""
+    from kiops.status import strange_streams
+
+    reasons: dict[str, list[str]] = {}
+    for service, why in strange_streams(root).items():
+        reasons.setdefault(why, []).append(service)
+    return [Row("stream", "wrong", where=", ".join(services), advice=why) for why, services in reasons.items()]
 
 
 def _program(name: str, ask: tuple[str, ...], advice: str, *, tests_only: bool = False) -> Row:

@@ -61,37 +61,44 @@ async def end_run(tx: Tx, run: str, now_ms: int) -> None:
     await tx.execute(runs.update().where(runs.c.id == run, runs.c.ended_at_ms.is_(None)).values(ended_at_ms=now_ms))
 
 
+_RUN = sa.select(runs).where(runs.c.id == sa.bindparam("wanted"))
+_STATES = sa.select(evidence.c.area, evidence.c.state).where(evidence.c.run_id == sa.bindparam("of_run"))
+_EVIDENCE = sa.select(evidence).where(evidence.c.run_id == sa.bindparam("of_run"))
+_WAITING = sa.select(questions).where(questions.c.run_id == sa.bindparam("of_run"), questions.c.state == "waiting")
+"""The statements that each fact of a scan runs are made once: making one costs more than running it."""
+
+
 async def run(tx: Tx, run_id: str) -> sa.Row[Any] | None:
-    return await tx.one(sa.select(runs).where(runs.c.id == run_id))
+    return await tx.one(_RUN, {"wanted": run_id})
 
 
 # -- evidence ----------------------------------------------------------------------------------------------------------
 async def note_running(tx: Tx, organisation: str, service: str, run_id: str, scan: str, areas: Sequence[str], now_ms: int) -> None:
     """A scan of these areas is on its way. What has reported already stays: a scan that is repeated proves nothing yet."""
-    for area in areas:
-        await tx.insert_new(
-            evidence,
-            {
-                "run_id": run_id,
-                "area": area,
-                "organisation_id": organisation,
-                "service_id": service,
-                "commit_id": "",
-                "image_id": "",
-                "scan_id": scan,
-                "state": "running",
-                "reason": "",
-                "code": "",
-                "advice": "",
-                "heard_at_ms": now_ms,
-                "sample_data": False,
-                "counts": {},
-                "coverage": {},
-                "engines": [],
-                "findings": [],
-                "findings_total": 0,
-            },
-        )
+    rows = [
+        {
+            "run_id": run_id,
+            "area": area,
+            "organisation_id": organisation,
+            "service_id": service,
+            "commit_id": "",
+            "image_id": "",
+            "scan_id": scan,
+            "state": "running",
+            "reason": "",
+            "code": "",
+            "advice": "",
+            "heard_at_ms": now_ms,
+            "sample_data": False,
+            "counts": {},
+            "coverage": {},
+            "engines": [],
+            "findings": [],
+            "findings_total": 0,
+        }
+        for area in areas
+    ]
+    await tx.insert_all_new(evidence, rows)
 
 
 async def note_evidence(
@@ -125,12 +132,12 @@ async def stop_running(tx: Tx, run_id: str, areas: Sequence[str], reason: str) -
 
 async def reported_states(tx: Tx, run_id: str) -> dict[str, Evidence]:
     """Area -> evidence with nothing but its state: all that is needed to see whether something is outstanding."""
-    rows = await tx.all(sa.select(evidence.c.area, evidence.c.state).where(evidence.c.run_id == run_id))
+    rows = await tx.all(_STATES, {"of_run": run_id})
     return {row.area: Evidence(row.area, row.state) for row in rows}
 
 
 async def evidence_of_run(tx: Tx, run_id: str) -> dict[str, Evidence]:
-    rows = await tx.all(sa.select(evidence).where(evidence.c.run_id == run_id))
+    rows = await tx.all(_EVIDENCE, {"of_run": run_id})
     return {row.area: _evidence(row) for row in rows}
 
 
@@ -161,7 +168,7 @@ async def question(tx: Tx, question_id: str) -> sa.Row[Any] | None:
 
 
 async def waiting_questions(tx: Tx, run_id: str) -> Sequence[sa.Row[Any]]:
-    return await tx.all(sa.select(questions).where(questions.c.run_id == run_id, questions.c.state == "waiting"))
+    return await tx.all(_WAITING, {"of_run": run_id})
 
 
 async def open_questions(tx: Tx) -> Sequence[sa.Row[Any]]:

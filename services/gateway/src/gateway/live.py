@@ -1,19 +1,36 @@
 """What open pages learn: a hub that the projections wake after each commit, and that server-sent events read from.
 
-An event says only what changed (`{"run", "service", "kind"}`); the page asks for the rest. Slow readers lose the middle,
-never the end: their queue is bounded and says `stale` when something was dropped.
+An event says only what changed (`{"run", "service", "kind"}`); the page asks for the rest. What waits for a slow reader is bounded:
+when it is too much, all of it becomes one event that says `stale`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import Unavailable
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events. When the client has gone, what makes them is closed at once: it holds a reader's place."""
+
+    def __init__(self, events: AsyncGenerator[str, None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._events.aclose()
+
 
 _REMEMBERED = 4096
 _QUEUE = 500
@@ -33,13 +50,18 @@ class Learnt:
         return {"kind": self.kind, "service": self.service, "run": self.run, "sequence": self.sequence}
 
 
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """So much waited for a slow reader that it was let go."""
+
+
 class Live:
     """The hub of one process. `sequence` is how far the read model has learnt; it starts at the position it was opened with."""
 
     def __init__(self, streams: int = 200, sequence: int = 0) -> None:
         self._streams = streams
         self.sequence = sequence
-        self._readers: set[asyncio.Queue[Learnt | bool]] = set()
+        self._readers: set[asyncio.Queue[Learnt | Stale | bool]] = set()
         self._passed: OrderedDict[str, None] = OrderedDict()
         self._turn = asyncio.Event()
         self.up = True
@@ -67,10 +89,13 @@ class Live:
                 self._offer(queue, up)
 
     @staticmethod
-    def _offer(queue: asyncio.Queue[Learnt | bool], item: Learnt | bool) -> None:
+    def _offer(queue: asyncio.Queue[Learnt | Stale | bool], item: Learnt | bool) -> None:
         if queue.full():
-            queue.get_nowait()
-        queue.put_nowait(item)
+            while not queue.empty():
+                queue.get_nowait()
+            queue.put_nowait(Stale())
+        else:
+            queue.put_nowait(item)
 
     @property
     def readers(self) -> int:
@@ -92,7 +117,7 @@ class Live:
     def _reader(self) -> Any:
         if len(self._readers) >= self._streams:
             raise Unavailable("live.full", "Too many pages follow live events just now.", "Close some, or reload in a while.")
-        queue: asyncio.Queue[Learnt | bool] = asyncio.Queue(_QUEUE)
+        queue: asyncio.Queue[Learnt | Stale | bool] = asyncio.Queue(_QUEUE)
         self._readers.add(queue)
         try:
             yield queue
@@ -107,8 +132,9 @@ class Live:
 
     async def follow(
         self, organisation: str, *, service: str = "", run: str = "", beat_seconds: float = 15.0
-    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Pairs of event name and data: `stream-state` first and at every change, `learnt`, and `beat` when all is quiet.
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """Pairs of event name and data: `stream-state` first and at every change, `learnt`, `stale` when the reader was so slow
+        that events were let go (it has to ask anew for what it shows), and `beat` when all is quiet.
 
         The sequence in `stream-state` lets a reader see what it missed between what it read and the stream's beginning.
         """
@@ -116,11 +142,16 @@ class Live:
             yield "stream-state", {"live": self.up, "sequence": self.sequence}
             while True:
                 try:
-                    item = await asyncio.wait_for(queue.get(), beat_seconds)
+                    # Not wait_for: on Python 3.11 it swallows a cancel that comes with an event, and the reader stays for ever.
+                    async with asyncio.timeout(beat_seconds):
+                        item = await queue.get()
                 except TimeoutError:
                     yield "beat", {}
                     continue
-                if isinstance(item, bool):
+                if isinstance(item, Stale):
+                    yield "stale", {"sequence": self.sequence}
+                    yield "stream-state", {"live": self.up, "sequence": self.sequence}
+                elif isinstance(item, bool):
                     yield "stream-state", {"live": item, "sequence": self.sequence}
                 elif item.organisation == organisation and service in ("", item.service) and run in ("", item.run):
                     yield "learnt", item.data()

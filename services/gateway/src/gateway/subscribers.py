@@ -1,8 +1,16 @@
-"""Door: bus. Every fact -> one projection each, batch by batch; and the two questions the gateway answers."""
+"""Door: bus. Every fact -> one projection each, batch by batch; and the questions the gateway answers."""
 
 from __future__ import annotations
 
-from shared.queries.gateway import LeaseCredential, OrderAnswered, SealedCredential
+from shared.queries.gateway import (
+    LeaseCredential,
+    ListSealed,
+    OrderAnswered,
+    ReplaceSealed,
+    SealedCredential,
+    SealedReplaced,
+    SealedRows,
+)
 from shared.subscribers import Answers
 
 from gateway.handlers import Handlers
@@ -21,5 +29,13 @@ def answers(handlers: Handlers) -> Answers:
     @to(LeaseCredential)
     async def lease_credential(query: LeaseCredential) -> SealedCredential:
         return await handlers.endpoints.lease(query)
+
+    @to(ListSealed)
+    async def list_sealed(query: ListSealed) -> SealedRows:
+        return await handlers.endpoints.sealed_elsewhere(query)
+
+    @to(ReplaceSealed)
+    async def replace_sealed(query: ReplaceSealed) -> SealedReplaced:
+        return await handlers.endpoints.replace_sealed(query)
 
     return to

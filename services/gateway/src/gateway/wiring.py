@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from shared.runtime import Host, Service
 
 from gateway import jobs
 from gateway.access import Access
+from gateway.access.csrf import FormKeys
 from gateway.access.headers import BodyLimit, SecurityHeaders
 from gateway.handlers import Handlers
 from gateway.handlers.endpoints import Endpoints
@@ -31,7 +31,7 @@ from gateway.rebuilding.serving import ReadModel
 from gateway.routes import routes
 from gateway.settings import GatewaySettings
 from gateway.site import Site
-from gateway.store import people, position
+from gateway.store import position
 from gateway.subscribers import answers, subscribers
 from gateway.tables import owned
 
@@ -50,9 +50,9 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
         rebuilding = Rebuilding(host, read)
         stack.push_async_callback(rebuilding.close)
         organisation = host.settings.organisation
-        async with database.write() as tx:
-            key = await people.key(tx, "csrf", organisation, secrets.token_hex(32), host.clock.now_ms())
-        access = Access(database, settings, host.clock, bytes.fromhex(key), organisation)
+        forms = FormKeys(database, host.clock, organisation)
+        await forms.look()
+        access = Access(database, settings, host.clock, forms, organisation)
         async with read.read() as tx:
             live = Live(settings.event_streams, await position.reached(tx))
         orders = Orders(database, live, settings, host.clock)

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +19,11 @@ import sqlalchemy as sa
 from gateway import contexts
 from gateway.access.passwords import digest
 from gateway.contexts import catalogue, frame, people, runs, service
-from gateway.pages.render import STATIC, TEMPLATES, asset, environment
+from gateway.contexts.frame import Version
+from gateway.labels import State
+from gateway.pages import pieces
+from gateway.pages.addresses import STATIC, asset
+from gateway.pages.render import TEMPLATES, environment
 from gateway.store import pages_runs, pages_services
 from gateway.store import people as accounts
 from gateway.tables.read_model import findings, run_steps
@@ -92,10 +97,32 @@ def test_every_symbol_that_is_used_is_in_the_sprite() -> None:
         source = file.read_text()
         used |= {f"i-{name}" for name in re.findall(r"m?\.?\bi\('([a-z0-9-]+)'", source)}
         used |= {f"s-{name}" for name in re.findall(r"shape\('([a-z]+)'", source)}
+    used |= {f"i-{name}" for name in re.findall(r"""icon\(['"]([a-z0-9-]+)""", Path(pieces.__file__).read_text())}
     assert used - symbols == set()
     icons = {name for name in symbols if name.startswith("i-")}
     kept = {"i-brand-git", "i-brand-gitlab", "i-brand-github", "i-git-branch", "i-chevron-down", "i-layout-dashboard", "i-stack-2"}
     assert icons - used - kept == set(), "only symbols that are used are shipped"
+
+
+def test_pieces_escape_what_comes_from_outside() -> None:
+    """They are written by Python, not by templates: nothing that somebody pushed may become markup there."""
+    bad = '"><script>alert(1)</script>&'
+    shown = [
+        pieces.icon(bad, bad),
+        pieces.shape(bad, bad),
+        pieces.state(State(bad, bad)),
+        pieces.pips(((bad, bad),), bad),
+        pieces.copied(bad, bad),
+        pieces.identifier(bad, bad, bad),
+        pieces.commit(bad),
+        pieces.version(Version(bad)),
+        pieces.version(Version(bad, by_hand=True)),
+    ]
+    for piece in shown:
+        assert "<script" not in piece and '""' not in piece and "&lt;" in piece, piece
+    again = environment().from_string("{{ state_of(state) }}{{ moment(at, 0) }}").render(state=State("ok", bad), at=1)
+    assert again.count("<span") == again.count("</span>") == 1 and "<script" not in again and "&amp;lt;" not in again
+    assert pieces.moment(None, 0) == "" == pieces.moment(0, 0)
 
 
 # ---- headers ---------------------------------------------------------------------------------------------------------

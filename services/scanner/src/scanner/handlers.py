@@ -152,9 +152,10 @@ class Handlers:
         """Keep what was found out of an area and announce it. Raises LeaseLost when another worker has the scan."""
         scan = begun.scan
         area = checked(area)
-        async with job.progress() as tx:
-            triage = await store.triage_of(tx, scan.service, [finding.id for finding in area.findings])
-        area = replace(area, findings=tuple(replace(f, triage=triage.get(f.id, f.triage)) for f in area.findings))
+        if area.findings:
+            async with job.progress() as tx:
+                triage = await store.triage_of(tx, scan.service, [finding.id for finding in area.findings])
+            area = replace(area, findings=tuple(replace(f, triage=triage.get(f.id, f.triage)) for f in area.findings))
         sbom = await self.objects.put(area.sbom, "cdx") if area.sbom else None
         about = {"scan": scan.id, "run": scan.run, "number": scan.number, "commit": scan.commit_id, "image_id": scan.image_id}
         report = await self.objects.put(report_of(area, about, sbom), "json")

@@ -32,8 +32,30 @@ async def add_run(tx: Tx, values: dict[str, Any]) -> bool:
     return await tx.insert_new(runs, values)
 
 
+_RUN = sa.select(runs).where(runs.c.id == sa.bindparam("wanted"))
+_SCAN = sa.select(scans).where(scans.c.id == sa.bindparam("wanted"))
+_TOLD_AREAS = sa.select(scan_areas.c.area).where(scan_areas.c.scan == sa.bindparam("wanted"))
+_NEWEST = sa.select(sa.func.max(scan_areas.c.number)).where(
+    scan_areas.c.service == sa.bindparam("of_service"),
+    scan_areas.c.branch == sa.bindparam("of_branch"),
+    scan_areas.c.area == sa.bindparam("of_area"),
+)
+_RESOLVE = (
+    findings.update()
+    .where(
+        findings.c.service == sa.bindparam("of_service"),
+        findings.c.branch == sa.bindparam("of_branch"),
+        findings.c.area == sa.bindparam("of_area"),
+        findings.c.state != "fixed",
+        findings.c.last_seen_number < sa.bindparam("before"),
+    )
+    .values(state="fixed", fixed_at_ms=sa.bindparam("fixed_at_ms"))
+)
+"""The statements that each scan runs are made once: making one costs more than running it."""
+
+
 async def run(tx: Tx, run_id: str) -> sa.Row[Any] | None:
-    return await tx.one(sa.select(runs).where(runs.c.id == run_id))
+    return await tx.one(_RUN, {"wanted": run_id})
 
 
 async def stop_run(tx: Tx, run_id: str, reason: str, at_ms: int) -> None:
@@ -50,7 +72,7 @@ async def add_scan(tx: Tx, values: dict[str, Any]) -> bool:
 
 
 async def scan(tx: Tx, scan_id: str) -> sa.Row[Any] | None:
-    return await tx.one(sa.select(scans).where(scans.c.id == scan_id))
+    return await tx.one(_SCAN, {"wanted": scan_id})
 
 
 async def change_scan(tx: Tx, scan_id: str, **values: Any) -> None:
@@ -59,7 +81,7 @@ async def change_scan(tx: Tx, scan_id: str, **values: Any) -> None:
 
 async def told_areas(tx: Tx, scan_id: str) -> set[str]:
     """The areas of a scan that were announced already."""
-    return {row.area for row in await tx.all(sa.select(scan_areas.c.area).where(scan_areas.c.scan == scan_id))}
+    return {row.area for row in await tx.all(_TOLD_AREAS, {"wanted": scan_id})}
 
 
 async def add_area(tx: Tx, scan_row: Any, branch: str, area: AreaScan, *, report: str | None, sbom: str | None, at_ms: int) -> bool:
@@ -93,8 +115,7 @@ async def add_area(tx: Tx, scan_row: Any, branch: str, area: AreaScan, *, report
 
 async def newest_number(tx: Tx, service: str, branch: str, area: str) -> int:
     """The highest run number of which this area is known on a branch; 0 when none is."""
-    where = (scan_areas.c.service == service, scan_areas.c.branch == branch, scan_areas.c.area == area)
-    return int(await tx.scalar(sa.select(sa.func.max(scan_areas.c.number)).where(*where)) or 0)
+    return int(await tx.scalar(_NEWEST, {"of_service": service, "of_branch": branch, "of_area": area}) or 0)
 
 
 async def triage_of(tx: Tx, service: str, ids: Iterable[str]) -> dict[str, str]:
@@ -160,18 +181,8 @@ async def see(tx: Tx, scan_row: Any, branch: str, seen: Sequence[Finding], at_ms
 
 async def resolve(tx: Tx, scan_row: Any, branch: str, area: str, at_ms: int) -> int:
     """Open findings of an area that this completed scan did not see are fixed. Returns how many."""
-    changed = await tx.execute(
-        findings.update()
-        .where(
-            findings.c.service == scan_row.service,
-            findings.c.branch == branch,
-            findings.c.area == area,
-            findings.c.state != "fixed",
-            findings.c.last_seen_number < scan_row.number,
-        )
-        .values(state="fixed", fixed_at_ms=at_ms)
-    )
-    return changed.rowcount
+    about = {"of_service": scan_row.service, "of_branch": branch, "of_area": area}
+    return (await tx.execute(_RESOLVE, about | {"before": scan_row.number, "fixed_at_ms": at_ms})).rowcount
 
 
 async def _known(tx: Tx, service: str, branch: str, ids: list[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Protocol
 
-from shared.sealing import seal
+from shared.sealing import key_id, seal
 
 KEPT = 2000
 
@@ -26,8 +26,10 @@ class Secrets:
         self._keys = keys
         self._opened: OrderedDict[str, bytes] = OrderedDict()
 
-    def seal(self, secret: str) -> str:
-        return seal(secret, self._keys.public)
+    def seal(self, secret: str) -> tuple[str, str]:
+        """The ciphertext, and the id of our key that it is for."""
+        public = self._keys.public
+        return seal(secret, public), key_id(public)
 
     def unseal(self, sealed: str) -> str:
         """The value, not remembered. Raises Broken when it was not sealed to this key."""

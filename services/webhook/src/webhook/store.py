@@ -123,6 +123,30 @@ async def put_endpoint(tx: Tx, values: Mapping[str, Any]) -> None:
     await tx.execute(endpoints.insert(), dict(values))
 
 
+async def secrets_elsewhere(tx: Tx, key: str, after: str, limit: int) -> Sequence[sa.Row[Any]]:
+    """Endpoints (id, sealed_secret) whose secret is not sealed to this key of ours, after an id."""
+    return await tx.all(
+        sa.select(endpoints.c.id, endpoints.c.sealed_secret)
+        .where(endpoints.c.sealed_to != key, endpoints.c.id > after)
+        .order_by(endpoints.c.id)
+        .limit(limit)
+    )
+
+
+async def count_secrets_elsewhere(tx: Tx, key: str) -> int:
+    return await tx.scalar(sa.select(sa.func.count()).select_from(endpoints).where(endpoints.c.sealed_to != key)) or 0
+
+
+async def replace_secret(tx: Tx, endpoint_id: str, before: str, sealed: str, key: str) -> bool:
+    """Another ciphertext of the same secret. False when it is not what it was any more."""
+    done = await tx.execute(
+        endpoints.update()
+        .where(endpoints.c.id == endpoint_id, endpoints.c.sealed_secret == before)
+        .values(sealed_secret=sealed, sealed_to=key)
+    )
+    return done.rowcount == 1
+
+
 # Statements of every delivery are built once: building one costs several times what running it does.
 _ENDPOINT = (
     _SERVICE.add_columns(

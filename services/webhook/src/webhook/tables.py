@@ -45,6 +45,8 @@ endpoints = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("sealed_secret", sa.Text, nullable=False),
+    # The id of our key that it is sealed to (shared.sealing.key_id); empty of rows from before there were ids.
+    sa.Column("sealed_to", sa.Text, nullable=False, server_default=""),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("last_accepted_at_ms", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("created_at_ms", sa.BigInteger, nullable=False),

@@ -12,7 +12,7 @@ from shared.runtime import Host, Service
 from webhook import tables
 from webhook.clients.git import Git
 from webhook.group import GroupCommit
-from webhook.handlers import Catalogue, Deliveries, Handlers, Runs, Sources
+from webhook.handlers import Catalogue, Deliveries, Handlers, Resealing, Runs, Sources
 from webhook.handlers.sources import ReadsRefs
 from webhook.jobs import tasks
 from webhook.known import Known
@@ -59,4 +59,5 @@ async def wire(host: Host, settings: WebhookSettings | None = None, *, git: Read
             answers=answers(handlers),
             routes=routes(handlers, settings),
             tasks=tasks(handlers, settings),
+            reseal=Resealing(database, host.keys, known).renew,
         )

@@ -19,6 +19,8 @@ from shared.masking import Masker
 from shared.processes import ChildTimeout, Finished, run_child
 
 OUTPUT_BYTES = 256 * 1024
+_UNWRITTEN = "unable to write file"
+_NO_ROOM_BYTES = 256 * 1024
 _PROXY = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _ASKPASS = """#!/bin/sh
 case "$1" in
@@ -111,7 +113,10 @@ class Workplace:
 
     def meaning(self, done: Finished, commit: str = "") -> SourceRefused | SourceAway:
         """The error that a failed call stands for."""
-        return explain(self.said(done), self.address.shown, commit, self.options.hints)
+        said = self.said(done)
+        if _UNWRITTEN in said.lower() and _full(self.folder):
+            said += "\nNo space left on device"  # of a file that it could not check out git does not say why
+        return explain(said, self.address.shown, commit, self.options.hints)
 
     def _ssh(self, key: Path | None) -> str:
         """The ssh command: our own list of hosts, a new host is remembered, a changed one refused; never a question."""
@@ -170,6 +175,15 @@ def _configuration(options: Options, address: Address) -> str:
         local = address.url.removeprefix("file://")
         lines += ["[safe]", f"\tdirectory = {_quoted(local)}", f"\tdirectory = {_quoted(local + '/.git')}"]
     return "\n".join(lines) + "\n"
+
+
+def _full(folder: Path) -> bool:
+    """Whether a file system has no room for anything worth mentioning."""
+    try:
+        stat = os.statvfs(folder)
+    except OSError:
+        return False
+    return stat.f_bavail * stat.f_frsize < _NO_ROOM_BYTES or (stat.f_files > 0 and stat.f_favail == 0)
 
 
 def _ssh_path(path: Path) -> str:

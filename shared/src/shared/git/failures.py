@@ -38,7 +38,7 @@ class Hints:
 # credential often ends with a general "could not read from remote repository".
 _MEANINGS: tuple[tuple[str, str, str, str], ...] = (
     (
-        r"no space left on device|disk quota exceeded",
+        r"no space left on device|disk quota exceeded|out of disk ?space",
         "source.disk_full",
         "There is no room left to fetch the repository",
         "Make room on the disk of KIOPS' data folder, then try again.",

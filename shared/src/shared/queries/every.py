@@ -29,6 +29,43 @@ class AskStanding(Query, owner=EVERY, name="standing.ask", askers=("gateway",), 
     asked: str
 
 
+class Reached(Answer):
+    """The position in the stream that was made at `stream_created` (as nats-server writes it; empty before the first read)."""
+
+    stream_created: str = ""
+    position: int = 0
+
+
+class AskReached(
+    Query,
+    owner=EVERY,
+    name="position.ask",
+    askers=("gateway", "webhook", "builder", "scanner", "gate", "deployer", "operator-proxy"),
+    answer=Reached,
+    tail="asked",
+):
+    """How far have you read, by your database? Asked by every relay before it publishes on a new connection."""
+
+    asked: str
+
+
+class SealingRenewed(Answer):
+    """`key` is the id of the service's newest key, `former` those of keys that only open. `renewed` values were sealed again,
+    `left` are still sealed to a former key, `unreadable` to none that the service has."""
+
+    key: str = ""
+    former: list[str] = Field(default_factory=list)
+    renewed: int = 0
+    left: int = 0
+    unreadable: int = 0
+
+
+class RenewSealing(Query, owner=EVERY, name="sealing.renew", askers=("gateway",), answer=SealingRenewed, tail="asked"):
+    """Seal again with your newest key what you keep sealed to a former one, and what the gateway keeps for you."""
+
+    asked: str
+
+
 class DeadLetter(Part):
     """A message that a service could not handle. `body` and `headers` are empty in a list. Times are epoch milliseconds."""
 
@@ -83,6 +120,10 @@ class StreamAccepted(Answer):
 
 
 class AcceptStream(Query, owner=EVERY, name="stream.accept", askers=("gateway",), answer=StreamAccepted, tail="asked"):
-    """Read the stream that there is now from its beginning, and publish on it once more what you said in the last day."""
+    """Read the stream that there is now from its beginning, and publish on it once more what you said in the last day.
+
+    With `cut` another service knows that the stream is not whole: then whoever reads it already publishes once more too.
+    """
 
     asked: str
+    cut: bool = False

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from shared import seeds
 from shared.permissions import make_keys, server_config
 
 _PORTS = range(15_000, 32_000)
@@ -65,7 +66,8 @@ class NatsServer:
         folder = self.root / "bus"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         config = folder / "nats.conf"
-        config.write_text(server_config(make_keys(self.keys), folder / "store", self.port))
+        with seeds.held(self.keys):
+            config.write_text(server_config(make_keys(self.keys), folder / "store", self.port))
         with open(folder / "nats.log", "ab") as log:
             self.process = subprocess.Popen(
                 ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", binary(), "-c", str(config)], stdout=log, stderr=log

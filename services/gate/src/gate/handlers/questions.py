@@ -122,7 +122,10 @@ class Questions:
             await self.consider(tx, asked.run)
 
     async def consider(self, tx: Tx, run: str) -> None:
-        """Hand the run's waiting questions to the worker if nothing is outstanding any more."""
+        """At the end of the transaction, hand the run's waiting questions to the worker if nothing is outstanding any more."""
+        tx.before_commit(f"consider {run}", lambda tx: self._consider(tx, run))
+
+    async def _consider(self, tx: Tx, run: str) -> None:
         waiting = await store.waiting_questions(tx, run)
         ripe = [question for question in waiting if question.asked_at_ms is not None]
         if not ripe:

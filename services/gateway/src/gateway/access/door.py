@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import audit
-from gateway.access import csrf
+from gateway.access.csrf import FormKeys
 from gateway.access.limits import Limits
 from gateway.access.passwords import Passwords, digest
 from gateway.errors import CsrfMissing, LinkUsed, SignInNeeded, SignInRefused
@@ -53,8 +53,8 @@ class Session:
 class Access:
     """Sign-in, sessions, tokens and CSRF. Everything it stores is in the owned database."""
 
-    def __init__(self, database: Database, settings: GatewaySettings, clock: Clock, csrf_key: bytes, organisation: str) -> None:
-        self._database, self._settings, self._clock, self._key = database, settings, clock, csrf_key
+    def __init__(self, database: Database, settings: GatewaySettings, clock: Clock, forms: FormKeys, organisation: str) -> None:
+        self._database, self._settings, self._clock, self.forms = database, settings, clock, forms
         # Where a try with a name that nobody has is written down.
         self._organisation = organisation
         self.passwords = Passwords(settings.password_memory_kib)
@@ -69,7 +69,8 @@ class Access:
             raise SignInNeeded
         if found.via == "session" and request.method not in _SAFE:
             given = request.headers.get("x-csrf-token", "") or request.scope.get("kiops.form_csrf", "")
-            self.check_csrf(found.session_id, given)
+            if not await self.forms.right(found.session_id, given):
+                raise CsrfMissing
         return found
 
     async def find(self, request: Request) -> Actor | None:
@@ -89,6 +90,7 @@ class Access:
         if not cookie:
             return None
         session_id = digest(cookie)
+        await self.forms.look_now_and_then()
         async with self._database.read() as tx:
             row = await people.by_session(tx, session_id, now)
         if row is None:
@@ -107,15 +109,10 @@ class Access:
             row.role,  # type: ignore[attr-defined]
             "session",
             session_id,
-            csrf.token(self._key, session_id),
+            self.forms.token(session_id),
         )
 
     # -- forms -------------------------------------------------------------------------------------------------------
-    def check_csrf(self, session_id: str, given: str) -> None:
-        """Raise CsrfMissing unless the token is this session's."""
-        if not csrf.right(self._key, session_id, given):
-            raise CsrfMissing
-
     async def form(self, request: Request) -> tuple[Actor, FormData]:
         """Who sent a form, and its fields. The field `csrf` (or the header X-CSRF-Token) must be the session's."""
         fields = await request.form(max_files=0, max_fields=400)
@@ -126,13 +123,13 @@ class Access:
         """The CSRF token of the sign-in form, bound to a random cookie that this sets."""
         value = request.cookies.get(VISIT_COOKIE, "") or secrets.token_urlsafe(24)
         self._cookie(response, VISIT_COOKIE, value, 3600, strict=True)
-        return csrf.token(self._key, "visit:" + value)
+        return self.forms.token("visit:" + value)
 
     async def sign_in_form(self, request: Request) -> FormData:
         """The fields of the sign-in form; its field `csrf` must be that of `visit`. Raises CsrfMissing."""
         fields = await request.form(max_files=0, max_fields=10)
         value = request.cookies.get(VISIT_COOKIE, "")
-        if not value or not csrf.right(self._key, "visit:" + value, str(fields.get("csrf", ""))):
+        if not value or not await self.forms.right("visit:" + value, str(fields.get("csrf", ""))):
             raise CsrfMissing
         return fields
 

@@ -1,7 +1,7 @@
 """Builds and their logs."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,12 +13,15 @@ from starlette.responses import Response
 from gateway.api import models as m
 from gateway.api.depends import Cursor, Limit, Who
 from gateway.api.paging import decode, page
-from gateway.api.streams import event, stream
+from gateway.api.streams import event
 from gateway.errors import BadInput, NotFound
+from gateway.live import EventStream
 from gateway.logs import BuildLogs, Line, Progress, Quiet, Restarted
 from gateway.site import Site
 from gateway.store import builds as store
 from gateway.store import services
+from gateway.store.lists import Shown
+from gateway.tables.read_model import builds
 
 _LOG = {
     200: {
@@ -31,6 +34,7 @@ _LOG = {
     }
 }
 _LAST_LINE = 2**31
+_SHOWN = Shown(builds, m.BuildOut.model_fields)
 
 
 def routes(site: Site, router: APIRouter) -> None:
@@ -46,13 +50,14 @@ def routes(site: Site, router: APIRouter) -> None:
                 raise NotFound("service", service[:80])
             rows = await store.listed(
                 tx,
+                _SHOWN,
                 actor.organisation,
                 service_id=found.id if found else "",
                 state=state,
                 before=key[0] if key else "",
                 limit=limit + 1,
             )
-        return page(rows, limit, m.BuildOut.model_validate, lambda row: (row.id,))
+        return page(_SHOWN, rows, limit, "id")
 
     @router.post("/services/{service}/builds", tags=["builds"], response_model=m.OutcomeOut, status_code=202)
     async def start(actor: Who, service: str, body: m.BuildIn | None = None) -> Any:
@@ -82,7 +87,7 @@ def routes(site: Site, router: APIRouter) -> None:
                 if not last_event_id.isascii() or not last_event_id.isdigit():
                     raise BadInput("last_event_id", "The number of a line.", field="Last-Event-ID")
                 after = min(int(last_event_id), _LAST_LINE)
-            return stream(_followed(actor, row.id, after))
+            return EventStream(_followed(actor, row.id, after))
         lines = [line for line in await logs.so_far(actor.organisation, row.id) if line.number > after]
         if "application/x-ndjson" in wanted:
             body = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
@@ -93,7 +98,7 @@ def routes(site: Site, router: APIRouter) -> None:
             headers={"content-disposition": f'inline; filename="{row.id}.log"'},
         )
 
-    async def _followed(actor: Any, build: str, after: int) -> AsyncIterator[str]:
+    async def _followed(actor: Any, build: str, after: int) -> AsyncGenerator[str, None]:
         try:
             async for item in logs.follow(actor.organisation, build, after, quiet_seconds=15):
                 match item:

@@ -11,6 +11,10 @@ from gateway.api.depends import Cursor, Limit, Who
 from gateway.api.paging import decode, page
 from gateway.site import Site
 from gateway.store import audits, people, runs
+from gateway.store.lists import Shown
+from gateway.tables import read_model
+
+_AUDIT = Shown(read_model.audit, m.AuditOut.model_fields)
 
 
 def routes(site: Site, router: APIRouter) -> None:
@@ -39,6 +43,15 @@ def routes(site: Site, router: APIRouter) -> None:
     async def set_password(actor: Who, body: m.PasswordIn) -> Response:
         """Set one's own password; ends one's other sessions."""
         await site.handlers.people.set_password(actor, body.password)
+        return Response(status_code=204)
+
+    @router.post("/form-key", tags=["platform"], status_code=204)
+    async def replace_form_key(
+        actor: Who,
+        at_once: Annotated[bool, Query(description="Refuse forms that are open now; else they are taken for a day")] = False,
+    ) -> Response:
+        """Another key for the tokens (CSRF) that pages put into forms."""
+        await site.handlers.people.replace_form_key(actor, at_once=at_once)
         return Response(status_code=204)
 
     @router.post("/login-links", tags=["people"], status_code=201, response_model=m.LinkOut)
@@ -74,9 +87,9 @@ def routes(site: Site, router: APIRouter) -> None:
         key = decode(cursor, int)
         async with site.read.read() as tx:
             rows = await audits.listed(
-                tx, actor.organisation, category=category, actor=by, before=key[0] if key else None, limit=limit + 1
+                tx, _AUDIT, actor.organisation, category=category, actor=by, before=key[0] if key else None, limit=limit + 1
             )
-        return page(rows, limit, m.AuditOut.model_validate, lambda row: (row.sequence,))
+        return page(_AUDIT, rows, limit, "sequence")
 
     @router.get("/audit/chain", tags=["audit"], response_model=m.ChainOut)
     async def check_chain(actor: Who) -> Any:
@@ -100,7 +113,15 @@ def routes(site: Site, router: APIRouter) -> None:
             "ready": not failing,
             "settled": not failing and await platform.settled(),
             "url": site.base_url,
-            "services": {name: {"ready": name not in failing, "failing": failing.get(name, {})} for name in platform.services},
+            "services": {
+                name: {
+                    "ready": name not in failing,
+                    "failing": failing.get(name, {}),
+                    "stream_code": each.strange_stream()[0],
+                    "instances": await each.instances(),
+                }
+                for name, each in platform.services.items()
+            },
             "runs_unfinished": unfinished,
             "rss_mb": rss,
             "pss_mb": pss,

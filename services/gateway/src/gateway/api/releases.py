@@ -11,6 +11,10 @@ from gateway.errors import NotFound
 from gateway.site import Site
 from gateway.store import releases as store
 from gateway.store import services
+from gateway.store.lists import Shown
+from gateway.tables.read_model import releases
+
+_SHOWN = Shown(releases, m.ReleaseOut.model_fields)
 
 
 def routes(site: Site, router: APIRouter) -> None:
@@ -24,13 +28,13 @@ def routes(site: Site, router: APIRouter) -> None:
                 raise NotFound("service", service[:80])
             rows = await store.listed(
                 tx,
-                actor.organisation,
-                service_id=row.id,
+                _SHOWN,
+                row.id,
                 environment=environment,
                 before=key[0] if key else "",
                 limit=limit + 1,
             )
-        return page(rows, limit, m.ReleaseOut.model_validate, lambda each: (each.id,))
+        return page(_SHOWN, rows, limit, "id")
 
     @router.get("/releases/{release}", tags=["releases"], response_model=m.ReleaseOut)
     async def show(actor: Who, release: str) -> Any:

@@ -13,8 +13,11 @@ from gateway.errors import BadInput, NotFound
 from gateway.site import Site
 from gateway.store import builds, releases, services
 from gateway.store import runs as store
+from gateway.store.lists import Shown
+from gateway.tables.read_model import runs
 
 Number = Annotated[int, Path(ge=1, lt=2**31)]
+_SHOWN = Shown(runs, m.RunOut.model_fields)
 
 
 def routes(site: Site, router: APIRouter) -> None:
@@ -37,6 +40,7 @@ def routes(site: Site, router: APIRouter) -> None:
             wanted = (await _service(tx, actor, service)).id if service else ""
             rows = await store.listed(
                 tx,
+                _SHOWN,
                 actor.organisation,
                 service_id=wanted,
                 states=state,
@@ -45,7 +49,7 @@ def routes(site: Site, router: APIRouter) -> None:
                 before=key,  # type: ignore[arg-type]
                 limit=limit + 1,
             )
-        return page(rows, limit, m.RunOut.model_validate, lambda row: (row.born_at_ms, row.id))
+        return page(_SHOWN, rows, limit, "born_at_ms", "id")
 
     @router.get("/runs/{run}", tags=["runs"], response_model=m.RunDetailOut)
     async def show(actor: Who, run: str) -> Any:

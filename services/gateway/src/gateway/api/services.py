@@ -12,6 +12,10 @@ from gateway.handlers.rules import EnvironmentForm, RuleForm
 from gateway.handlers.services import Credential, ServiceForm
 from gateway.site import Site
 from gateway.store import services as store
+from gateway.store.lists import Shown
+from gateway.tables.read_model import services
+
+_SHOWN = Shown(services, m.ServiceOut.model_fields)
 
 
 def _credential(given: m.CredentialIn | None) -> Credential | None:
@@ -27,9 +31,9 @@ def routes(site: Site, router: APIRouter) -> None:
         key = decode(cursor, str)
         async with site.read.read() as tx:
             rows = await store.listed(
-                tx, actor.organisation, state=state, search=search, after=key[0] if key else "", limit=limit + 1
+                tx, _SHOWN, actor.organisation, state=state, search=search, after=key[0] if key else "", limit=limit + 1
             )
-        return page(rows, limit, m.ServiceOut.model_validate, lambda row: (row.name,))
+        return page(_SHOWN, rows, limit, "name")
 
     @router.post("/services", tags=["services"], status_code=201, response_model=m.RegisteredOut)
     async def register(actor: Who, body: m.ServiceIn) -> Any:

@@ -48,6 +48,13 @@ def routes(site: Site, router: APIRouter) -> None:
         from its beginning, passes over what it has heard, and publishes again what it said in the last 24 hours."""
         return {"items": await upkeep.accept_stream(actor)}
 
+    @router.post("/sealing/renew", tags=["platform"], response_model=m.SealingRenewedOut)
+    async def renew_sealing(actor: Who) -> Any:
+        """Have every service seal again, with its newest key, the secrets that are sealed to a former key of its."""
+        done = await upkeep.renew_sealing(actor)
+        items = [{"service": service, "code": each.error, "reason": each.detail, **each.model_dump()} for service, each in done]
+        return {"items": items}
+
 
 def _letter(service: str, row: Any) -> dict[str, Any]:
     return {"holder": service, **row.model_dump()}

@@ -5,7 +5,15 @@ from __future__ import annotations
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.database import Database
-from shared.queries.gateway import LeaseCredential, SealedCredential
+from shared.queries.gateway import (
+    LeaseCredential,
+    ListSealed,
+    ReplaceSealed,
+    SealedCredential,
+    SealedReplaced,
+    SealedRow,
+    SealedRows,
+)
 from shared.queries.webhook import AskEndpointSecret, Deliveries, EndpointSecret, ListDeliveries
 
 from gateway import audit
@@ -65,3 +73,15 @@ class Endpoints:
                 advice="Enter the token again in the service's settings.",
             )
         return SealedCredential(sealed=sealed)
+
+    async def sealed_elsewhere(self, query: ListSealed) -> SealedRows:
+        """What its recipient has to seal again."""
+        async with self._database.read() as tx:
+            limit = min(max(query.limit, 1), 200)
+            rows, total = await catalogue.sealed_elsewhere(tx, query.asker, query.key, query.after, limit)
+        return SealedRows(rows=[SealedRow(credential=name, sealed=sealed) for name, sealed in rows], total=total)
+
+    async def replace_sealed(self, query: ReplaceSealed) -> SealedReplaced:
+        async with self._database.write() as tx:
+            done = await catalogue.replace_sealed(tx, query.asker, query.credential, query.before, query.sealed, query.key)
+        return SealedReplaced(done=done)

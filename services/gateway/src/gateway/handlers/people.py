@@ -13,7 +13,7 @@ from gateway import audit
 from gateway.access.door import Access, Actor
 from gateway.access.passwords import digest
 from gateway.domain import names
-from gateway.errors import BadInput, NotFound
+from gateway.errors import AdminNeeded, BadInput, NotFound
 from gateway.settings import GatewaySettings
 from gateway.store import people
 from shared import ids
@@ -71,6 +71,16 @@ class People:
             await people.end_other_sessions(tx, actor.user_id, actor.session_id, now)
             await audit.note(
                 tx, actor.organisation, now, category="user", action="password set", actor=actor.name, object=actor.name
+            )
+
+    async def replace_form_key(self, actor: Actor, *, at_once: bool) -> None:
+        """Another key for the tokens of forms. `at_once`: open forms are refused from now on. Raises AdminNeeded."""
+        if actor.role != "admin":
+            raise AdminNeeded
+        await self._access.forms.replace(at_once=at_once)
+        async with self._database.write() as tx:
+            await audit.note(
+                tx, actor.organisation, self._clock.now_ms(), category="platform", action="form key replaced", actor=actor.name
             )
 
     async def make_token(self, actor: Actor, label: str, days: int | None) -> tuple[str, str, int | None]:

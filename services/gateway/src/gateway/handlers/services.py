@@ -13,7 +13,7 @@ from shared.clock import Clock
 from shared.database import Database, Tx
 from shared.facts.gateway import ServiceChanged, ServiceDeleted, ServiceRegistered
 from shared.queries.webhook import SourceTested, TestSource
-from shared.sealing import seal
+from shared.sealing import key_id, seal
 
 from gateway import audit
 from gateway.access.door import Actor
@@ -232,10 +232,12 @@ class Services:
             "sample": row["sample"],
         }
 
-    def _seal(self, credential: Credential) -> dict[str, str]:
+    def _seal(self, credential: Credential) -> dict[str, tuple[str, str]]:
+        """Recipient -> ciphertext and the id of the key that it is for."""
         for value in (credential.username, credential.password):
             names.text(value, field="password", longest=4096)
-        return {who: seal(credential.plain(), self._public_key(who)) for who in RECIPIENTS}
+        keys = {who: self._public_key(who) for who in RECIPIENTS}
+        return {who: (seal(credential.plain(), key), key_id(key)) for who, key in keys.items()}
 
     async def _row(self, tx: Tx, actor: Actor, name: str) -> Any:
         row = await catalogue.by_name(tx, actor.organisation, name)

@@ -10,11 +10,14 @@ from shared.bus import SERVICES, Bus
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KiopsError, Rejected, Unavailable
+from shared.outbox import STRANGE
 from shared.queries.every import (
     AcceptStream,
     AskStanding,
     DeadLetter,
     ListDeadLetters,
+    RenewSealing,
+    SealingRenewed,
     SettleDeadLetter,
     Standing,
 )
@@ -24,7 +27,8 @@ from gateway.access.door import Actor
 from gateway.errors import AdminNeeded, NotFound
 from gateway.settings import GatewaySettings
 
-UNKNOWN_STREAM = ("bus.stream_changed", "bus.position_beyond", "bus.stream_missing")
+RENEW_SECONDS = 60.0
+"""A service with thousands of secrets seals them again in that."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Upkeep:
     @property
     def strange_stream(self) -> str:
         """Why services do not read the stream that there is, empty when they do."""
-        there = [each.stream for each in self.standing.values() if each.stream_code in UNKNOWN_STREAM]
+        there = [each.stream for each in self.standing.values() if each.stream_code in STRANGE]
         return there[0] if there else ""
 
     # -- dead letters ------------------------------------------------------------------------------------------------
@@ -123,24 +127,43 @@ class Upkeep:
         """Have every service read the stream that there is now, and publish once more what it said in the last day. Raises
         AdminNeeded, Unavailable `stream.silent` when a service does not answer: all have to, or some would hear nothing."""
         _admin(actor)
-        silent = []
+        silent, cut = [], False
         for service in SERVICES:
             try:
-                await self._ask(AskStanding(organisation=actor.organisation, asked=service))
+                standing = await self._ask(AskStanding(organisation=actor.organisation, asked=service))
+                cut = cut or standing.stream_code in STRANGE
             except Unavailable:
                 silent.append(service)
         if silent:
             raise Unavailable("stream.silent", f"{', '.join(silent)} does not answer", "Start every service, then try again.")
-        done = [await self._accept(actor, service) for service in SERVICES]
+        done = [await self._accept(actor, service, cut) for service in SERVICES]
         await self._note(actor, "stream accepted", ", ".join(each.service for each in done if not each.code))
         return done
 
-    async def _accept(self, actor: Actor, service: str) -> Accepted:
+    async def _accept(self, actor: Actor, service: str, cut: bool) -> Accepted:
         try:
-            answer = await self._ask(AcceptStream(organisation=actor.organisation, asked=service))
+            answer = await self._ask(AcceptStream(organisation=actor.organisation, asked=service, cut=cut))
         except Rejected as error:
             return Accepted(service, code=error.code, reason=error.message)
         return Accepted(service, again=answer.again)
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+    async def renew_sealing(self, actor: Actor) -> list[tuple[str, SealingRenewed]]:
+        """Have every service seal again, with its newest key, what is sealed to a former one of its. Who does not answer says so
+        by the answer's `error` and `detail`. Raises AdminNeeded."""
+        _admin(actor)
+
+        async def one(service: str) -> tuple[str, SealingRenewed]:
+            query = RenewSealing(organisation=actor.organisation, asked=service)
+            try:
+                return service, await self.bus.ask(query, timeout_seconds=RENEW_SECONDS)
+            except KiopsError as error:
+                return service, SealingRenewed(error=error.code, detail=error.message)
+
+        done = [await one(service) for service in SERVICES]
+        if renewed := sum(each.renewed for _, each in done):
+            await self._note(actor, "secrets sealed again", f"{renewed}")
+        return done
 
     async def _ask(self, query):
         return await self.bus.ask(query, timeout_seconds=self.settings.query_seconds)

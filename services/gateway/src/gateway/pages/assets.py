@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from gateway.errors import NotFound
+from gateway.pages.addresses import STATIC, asset, static_hash
 from gateway.pages.door import Pages
-from gateway.pages.render import STATIC, asset, static_hash
 
 mimetypes.add_type("font/woff2", ".woff2")
 mimetypes.add_type("text/javascript", ".js")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from fastapi import APIRouter
 from shared.errors import KiopsError, Rejected
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 
 from gateway import text
 from gateway.access import Actor
 from gateway.contexts.frame import Field, Pager
 from gateway.contexts.service import BuildPage, LogPage, RunningBuild
 from gateway.errors import NotFound
+from gateway.live import EventStream
 from gateway.logs import BuildLogs, Line, Pause, Progress, Quiet, Restarted
 from gateway.pages import building, logs
 from gateway.pages.door import Number, Pages, bounded
@@ -163,7 +164,7 @@ def routes(pages: Pages) -> APIRouter:
         given = request.query_params.get("from", "0")
         first = int(given) if given.isdigit() and len(given) < 10 else 0
 
-        async def events() -> AsyncIterator[str]:
+        async def events() -> AsyncGenerator[str, None]:
             some: list[dict[str, Any]] = []
             quiet = 0
             async for item in read.follow(actor.organisation, build.id, first, quiet_seconds=0.05):
@@ -187,8 +188,6 @@ def routes(pages: Pages) -> APIRouter:
                 yield event("lines", some, some[-1]["number"])
             yield event("end", {})
 
-        return StreamingResponse(
-            events(), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
-        )
+        return EventStream(events())
 
     return router

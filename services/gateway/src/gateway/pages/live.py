@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
+from gateway.live import EventStream
 from gateway.pages.door import Pages
 
 # Changes that come together are told once.
 GATHER_SECONDS = 0.12
+MOST = 200
 
 
 def event(name: str, data: object, number: int | None = None) -> str:
@@ -30,15 +33,19 @@ def routes(pages: Pages) -> APIRouter:
         actor = await pages.actor(request)
         live.check_room()
 
-        async def events() -> AsyncIterator[str]:
-            changed: asyncio.Queue[tuple[str, dict] | None] = asyncio.Queue()
+        async def events() -> AsyncGenerator[str, None]:
+            # Small: what a page does not take waits in the hub's queue, which is bounded.
+            changed: asyncio.Queue[tuple[str, dict] | None] = asyncio.Queue(MOST)
 
             async def hear() -> None:
                 try:
-                    async for pair in live.follow(actor.organisation, service=service):
-                        await changed.put(pair)
+                    async with aclosing(live.follow(actor.organisation, service=service)) as learnt:
+                        async for pair in learnt:
+                            await changed.put(pair)
                 finally:
-                    await changed.put(None)
+                    if changed.full():
+                        changed.get_nowait()
+                    changed.put_nowait(None)
 
             hearing = asyncio.create_task(hear())
             try:
@@ -66,8 +73,6 @@ def routes(pages: Pages) -> APIRouter:
             finally:
                 hearing.cancel()
 
-        return StreamingResponse(
-            events(), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
-        )
+        return EventStream(events())
 
     return router

@@ -1,35 +1,18 @@
-"""Templates and static files. Templates are compiled once, when first used, and see nothing but their page."""
+"""Templates. They are compiled once, when first used, and see nothing but their page."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from gateway import text
+from gateway.pages.addresses import asset
+from gateway.pages.pieces import PIECES
 
-HERE = Path(__file__).parent.parent
-STATIC = HERE / "static"
-TEMPLATES = HERE / "templates"
-
-
-@cache
-def static_hash() -> str:
-    """One hash over all static files: it stands in their addresses, so that browsers may keep them for ever."""
-    seen = hashlib.sha256()
-    for file in sorted(p for p in STATIC.rglob("*") if p.is_file()):
-        seen.update(str(file.relative_to(STATIC)).encode())
-        seen.update(file.read_bytes())
-    return seen.hexdigest()[:16]
-
-
-def asset(path: str) -> str:
-    """The address of a static file."""
-    return f"/static/{static_hash()}/{path}"
+TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 def environment() -> jinja2.Environment:
@@ -43,7 +26,7 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
         cache_size=100,
     )
-    env.globals["asset"] = asset
+    env.globals |= PIECES | {"asset": asset}
     env.filters |= {
         "took": text.took,
         "relative": text.relative,
@@ -51,7 +34,6 @@ def environment() -> jinja2.Environment:
         "iso": text.iso,
         "short": text.short,
         "thousands": lambda number: f"{number:,}",
-        "plain": lambda at_ms, now_ms: "now" if abs(now_ms - at_ms) < 5000 else text.about(abs(now_ms - at_ms)),
     }
     return env
 

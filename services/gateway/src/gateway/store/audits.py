@@ -8,24 +8,23 @@ from typing import Any
 import sqlalchemy as sa
 from shared.database import Tx
 
+from gateway.store import lists
+from gateway.store.lists import Shown
 from gateway.tables.owned import audit_heads, audit_rows
-from gateway.tables.read_model import audit
 
 _CHUNK = 5000
 
 
 async def listed(
-    tx: Tx, organisation: str, *, category: str = "", actor: str = "", before: int | None = None, limit: int = 50
+    tx: Tx, shown: Shown, organisation: str, *, category: str = "", actor: str = "", before: int | None = None, limit: int = 50
 ) -> Sequence[sa.Row[Any]]:
     """Newest first; `before` is the stream position of the last row already seen."""
-    query = sa.select(audit).where(audit.c.organisation_id == organisation)
-    if category:
-        query = query.where(audit.c.category == category)
-    if actor:
-        query = query.where(audit.c.actor == actor)
-    if before is not None:
-        query = query.where(audit.c.sequence < before)
-    return await tx.all(query.order_by(audit.c.sequence.desc()).limit(limit))
+    equal = lists.asked(organisation_id=organisation, actor=actor)
+    among = lists.asked(category=category)
+    if not actor:
+        equal, among = equal | among, {}
+    past = None if before is None else (before,)
+    return await lists.page(tx, shown, equal, ("sequence",), past=past, limit=limit, among=among)
 
 
 async def head(tx: Tx, organisation: str) -> sa.Row[Any] | None:

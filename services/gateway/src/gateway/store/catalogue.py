@@ -36,11 +36,11 @@ async def delete(tx: Tx, service_id: str) -> None:
 
 
 async def add_credential(
-    tx: Tx, credential_id: str, organisation: str, service_id: str, sealed: Mapping[str, str], now_ms: int
+    tx: Tx, credential_id: str, organisation: str, service_id: str, sealed: Mapping[str, tuple[str, str]], now_ms: int
 ) -> None:
-    """Store the ciphertext for each recipient, in place of what the service had."""
+    """Store the ciphertext for each recipient and the id of its key, in place of what the service had."""
     await tx.execute(credentials.delete().where(credentials.c.service_id == service_id))
-    for recipient, text in sealed.items():
+    for recipient, (text, key) in sealed.items():
         await tx.execute(
             credentials.insert().values(
                 id=credential_id,
@@ -48,6 +48,7 @@ async def add_credential(
                 organisation_id=organisation,
                 service_id=service_id,
                 sealed=text,
+                sealed_to=key,
                 created_at_ms=now_ms,
             )
         )
@@ -66,3 +67,26 @@ async def sealed_for(tx: Tx, organisation: str, credential_id: str, recipient: s
             credentials.c.recipient == recipient,
         )
     )
+
+
+async def sealed_elsewhere(tx: Tx, recipient: str, key: str, after: str, limit: int) -> tuple[list[tuple[str, str]], int]:
+    """(credential, ciphertext) of those sealed to another key of this recipient, after an id; and how many there are in all."""
+    those = sa.and_(credentials.c.recipient == recipient, credentials.c.sealed_to != key)
+    rows = await tx.all(
+        sa.select(credentials.c.id, credentials.c.sealed)
+        .where(those, credentials.c.id > after)
+        .order_by(credentials.c.id)
+        .limit(limit)
+    )
+    total = await tx.scalar(sa.select(sa.func.count()).select_from(credentials).where(those))
+    return [(row.id, row.sealed) for row in rows], total or 0
+
+
+async def replace_sealed(tx: Tx, recipient: str, credential_id: str, before: str, sealed: str, key: str) -> bool:
+    """Another ciphertext of the same value. False when it is not what it was any more."""
+    done = await tx.execute(
+        credentials.update()
+        .where(credentials.c.recipient == recipient, credentials.c.id == credential_id, credentials.c.sealed == before)
+        .values(sealed=sealed, sealed_to=key)
+    )
+    return done.rowcount == 1

@@ -8,7 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 from shared.database import Tx
 
+from gateway.store.lists import kept
 from gateway.tables.owned import keys, login_links, memberships, organisations, sessions, tokens, users
+from shared import ids
+
+FORM_KEY = "csrf"
+"""The newest key of forms' tokens; a former one's name has an id behind a point."""
 
 
 def _person(*columns: Any) -> sa.Select:
@@ -19,27 +24,34 @@ def _person(*columns: Any) -> sa.Select:
     )
 
 
-async def by_session(tx: Tx, session_id: str, now_ms: int) -> sa.Row[Any] | None:
-    return await tx.one(
+def _by_session() -> sa.Select:
+    at = (sessions.c.user_id == users.c.id) & (sessions.c.organisation_id == memberships.c.organisation_id)
+    return (
         _person(sessions.c.organisation_id, sessions.c.seen_at_ms)
-        .join(
-            sessions,
-            (sessions.c.user_id == users.c.id) & (sessions.c.organisation_id == memberships.c.organisation_id),
-        )
-        .where(sessions.c.id == session_id, sessions.c.ended_at_ms.is_(None), sessions.c.expires_at_ms > now_ms)
+        .join(sessions, at)
+        .where(sessions.c.id == sa.bindparam("id"), sessions.c.ended_at_ms.is_(None))
+        .where(sessions.c.expires_at_ms > sa.bindparam("now"))
     )
+
+
+def _by_token() -> sa.Select:
+    at = (tokens.c.user_id == users.c.id) & (tokens.c.organisation_id == memberships.c.organisation_id)
+    return (
+        _person(tokens.c.organisation_id)
+        .join(tokens, at)
+        .where(tokens.c.id == sa.bindparam("id"), tokens.c.ended_at_ms.is_(None))
+        .where(sa.or_(tokens.c.expires_at_ms.is_(None), tokens.c.expires_at_ms > sa.bindparam("now")))
+    )
+
+
+async def by_session(tx: Tx, session_id: str, now_ms: int) -> sa.Row[Any] | None:
+    """Every request of a browser asks this."""
+    return await tx.one(kept(tx, ("by session",), _by_session), {"id": session_id, "now": now_ms})
 
 
 async def by_token(tx: Tx, token_id: str, now_ms: int) -> sa.Row[Any] | None:
-    return await tx.one(
-        _person(tokens.c.organisation_id)
-        .join(tokens, (tokens.c.user_id == users.c.id) & (tokens.c.organisation_id == memberships.c.organisation_id))
-        .where(
-            tokens.c.id == token_id,
-            tokens.c.ended_at_ms.is_(None),
-            sa.or_(tokens.c.expires_at_ms.is_(None), tokens.c.expires_at_ms > now_ms),
-        )
-    )
+    """Every request of a program asks this."""
+    return await tx.one(kept(tx, ("by token",), _by_token), {"id": token_id, "now": now_ms})
 
 
 async def by_name(tx: Tx, name: str) -> sa.Row[Any] | None:
@@ -195,10 +207,28 @@ async def end_token(tx: Tx, organisation: str, user_id: str, token_id: str, now_
     return label
 
 
-async def key(tx: Tx, name: str, organisation: str, fresh: str, now_ms: int) -> str:
-    """A stored value that replicas share: `fresh` when this is the first to ask."""
-    await tx.insert_new(keys, {"name": name, "organisation_id": organisation, "value": fresh, "created_at_ms": now_ms})
-    return str(await tx.scalar(sa.select(keys.c.value).where(keys.c.name == name)))
+async def first_form_key(tx: Tx, organisation: str, fresh: str, now_ms: int) -> None:
+    """The key of forms' tokens, unless another instance has made one."""
+    await tx.insert_new(keys, {"name": FORM_KEY, "organisation_id": organisation, "value": fresh, "created_at_ms": now_ms})
+
+
+async def form_keys(tx: Tx, since_ms: int) -> list[str]:
+    """The keys of forms' tokens, which replicas share: the newest, then those replaced since then; empty when there is none."""
+    newest = await tx.scalar(sa.select(keys.c.value).where(keys.c.name == FORM_KEY))
+    former = sa.select(keys.c.value).where(keys.c.name.like(f"{FORM_KEY}.%"), keys.c.created_at_ms > since_ms)
+    return [newest, *(row.value for row in await tx.all(former.order_by(keys.c.created_at_ms.desc())))] if newest else []
+
+
+async def replace_form_key(tx: Tx, organisation: str, fresh: str, now_ms: int, *, keep: bool) -> None:
+    """`fresh` is the newest; what was that is kept as a former one, with the time, or all former ones go."""
+    before = await tx.scalar(sa.select(keys.c.value).where(keys.c.name == FORM_KEY))
+    if not keep:
+        await tx.execute(keys.delete().where(keys.c.name.like(f"{FORM_KEY}.%")))
+    elif before is not None:
+        row = {"name": f"{FORM_KEY}.{ids.uuid7()}", "organisation_id": organisation, "value": before, "created_at_ms": now_ms}
+        await tx.execute(keys.insert().values(row))
+    row = {"name": FORM_KEY, "organisation_id": organisation, "value": fresh, "created_at_ms": now_ms}
+    await tx.upsert(keys, row, ["name"])
 
 
 async def purge(tx: Tx, now_ms: int) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from shared.database import Tx
 
+from gateway.store import lists
+from gateway.store.lists import Shown
 from gateway.tables.read_model import deploy_events, deploys, releases
 
 
@@ -26,17 +28,11 @@ async def by_number(tx: Tx, service_id: str, environment: str, number: int) -> s
 
 
 async def listed(
-    tx: Tx, organisation: str, *, service_id: str = "", environment: str = "", before: str = "", limit: int = 50
+    tx: Tx, shown: Shown, service_id: str, *, environment: str = "", before: str = "", limit: int = 50
 ) -> Sequence[sa.Row[Any]]:
-    """Newest first by id, which is time-ordered."""
-    query = sa.select(releases).where(releases.c.organisation_id == organisation)
-    if service_id:
-        query = query.where(releases.c.service_id == service_id)
-    if environment:
-        query = query.where(releases.c.environment == environment)
-    if before:
-        query = query.where(releases.c.id < before)
-    return await tx.all(query.order_by(releases.c.id.desc()).limit(limit))
+    """Of a service, newest first by id, which is time-ordered."""
+    past, among = (before,) if before else None, lists.asked(environment=environment)
+    return await lists.page(tx, shown, {"service_id": service_id}, ("id",), past=past, limit=limit, among=among)
 
 
 async def deploys_of(tx: Tx, run: str) -> Sequence[sa.Row[Any]]:

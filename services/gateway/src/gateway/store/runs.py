@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from shared.database import Tx
 
+from gateway.store import lists
+from gateway.store.lists import Shown
 from gateway.tables.read_model import run_steps, run_waits, runs, services
 
 # How many runs before this one a timeline is compared with.
@@ -31,6 +33,7 @@ async def default_branch(tx: Tx, service_id: str) -> str:
 
 async def listed(
     tx: Tx,
+    shown: Shown,
     organisation: str,
     *,
     service_id: str = "",
@@ -41,18 +44,20 @@ async def listed(
     limit: int = 50,
 ) -> Sequence[sa.Row[Any]]:
     """Newest first; `before` is (born_at_ms, id) of the last row already seen."""
-    query = sa.select(runs).where(runs.c.organisation_id == organisation)
-    if service_id:
-        query = query.where(runs.c.service_id == service_id)
-    if states:
-        query = query.where(runs.c.state.in_(states))
-    if branch:
-        query = query.where(runs.c.branch == branch)
-    if trigger:
-        query = query.where(runs.c.trigger == trigger)
-    if before:
-        query = query.where(sa.tuple_(runs.c.born_at_ms, runs.c.id) < sa.tuple_(*map(sa.literal, before)))
-    return await tx.all(query.order_by(runs.c.born_at_ms.desc(), runs.c.id.desc()).limit(limit))
+    order = ("born_at_ms", "id")
+    found: list[sa.Row[Any]] = []
+    # Each state has its place in the index: of several, a page of each is read, not everything in search of the rare ones.
+    for state in dict.fromkeys(states) or ("",):
+        among = lists.asked(branch=branch, trigger=trigger, state=state)
+        # The index that is sought: the service's, else the branch's, the trigger's, the state's. The others stand in it.
+        first = next(iter(among), "")
+        equal = lists.of(organisation, service_id)
+        if first and not service_id:
+            equal[first] = among.pop(first)
+        found += await lists.page(tx, shown, equal, order, past=before, limit=limit, among=among)
+    if len(states) > 1:
+        found.sort(key=lambda row: (row.born_at_ms, row.id), reverse=True)
+    return found[:limit]
 
 
 async def steps(tx: Tx, run_ids: Sequence[str]) -> Sequence[sa.Row[Any]]:

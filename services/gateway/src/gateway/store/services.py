@@ -8,37 +8,43 @@ from typing import Any
 import sqlalchemy as sa
 from shared.database import Tx
 
+from gateway.store import lists
+from gateway.store.lists import Shown
 from gateway.tables.read_model import deliveries, endpoints, environments, rules, runtimes, services
+
+_KEPT = services.c.deleted_at_ms.is_(None)
+_FOUND = sa.or_(
+    *(column.like(sa.bindparam("words"), escape="/") for column in (services.c.name, services.c.repository_url)),
+)
 
 
 async def listed(
-    tx: Tx, organisation: str, *, state: str = "", search: str = "", after: str = "", limit: int = 50
+    tx: Tx, shown: Shown, organisation: str, *, state: str = "", search: str = "", after: str = "", limit: int = 50
 ) -> Sequence[sa.Row[Any]]:
     """By name; `after` is the last name already seen."""
-    query = sa.select(services).where(services.c.organisation_id == organisation, services.c.deleted_at_ms.is_(None))
-    if state:
-        query = query.where(services.c.state == state)
-    if search:
-        query = query.where(
-            sa.or_(
-                services.c.name.contains(search, autoescape=True),
-                services.c.repository_url.contains(search, autoescape=True),
-            )
-        )
-    if after:
-        query = query.where(services.c.name > after)
-    return await tx.all(query.order_by(services.c.name).limit(limit))
+    words = search.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    return await lists.page(
+        tx,
+        shown,
+        lists.asked(organisation_id=organisation, state=state),
+        ("name",),
+        past=(after,) if after else None,
+        limit=limit,
+        up=True,
+        where=(_KEPT, _FOUND) if search else (_KEPT,),
+        values={"words": f"%{words}%"} if search else {},
+    )
 
 
 async def find(tx: Tx, organisation: str, name: str) -> sa.Row[Any] | None:
     """By name or id; a deleted one not."""
-    return await tx.one(
-        sa.select(services).where(
-            services.c.organisation_id == organisation,
-            services.c.deleted_at_ms.is_(None),
-            sa.or_(services.c.name == name, services.c.id == name),
-        )
-    )
+
+    def make() -> Any:
+        asked = sa.bindparam("asked", type_=sa.Text)
+        mine = services.c.organisation_id == sa.bindparam("organisation")
+        return sa.select(services).where(mine, _KEPT, sa.or_(services.c.name == asked, services.c.id == asked))
+
+    return await tx.one(lists.kept(tx, ("service",), make), {"organisation": organisation, "asked": name})
 
 
 async def environments_of(tx: Tx, service_ids: Sequence[str]) -> Sequence[sa.Row[Any]]:

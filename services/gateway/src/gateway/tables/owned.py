@@ -134,6 +134,8 @@ credentials = sa.Table(
     sa.Column("service_id", sa.Text, nullable=False),
     # base64 of a libsodium sealed box; the gateway has no key that opens it.
     sa.Column("sealed", sa.Text, nullable=False),
+    # The id of that key (shared.sealing.key_id); empty of rows from before there were ids.
+    sa.Column("sealed_to", sa.Text, nullable=False, server_default=""),
     _time("created_at_ms", required=True),
 )
 

@@ -198,7 +198,10 @@ runs = sa.Table(
 )
 sa.Index("ix_runs_born", runs.c.organisation_id, runs.c.born_at_ms, runs.c.id)
 sa.Index("ix_runs_service_state", runs.c.service_id, runs.c.state, runs.c.number)
-sa.Index("ix_runs_service_born", runs.c.service_id, runs.c.born_at_ms, runs.c.id)
+# What a list is filtered by stands behind its order: rows that do not fit are passed over in the index.
+sa.Index("ix_runs_service_list", runs.c.service_id, runs.c.born_at_ms, runs.c.id, runs.c.state, runs.c.branch, runs.c.trigger)
+sa.Index("ix_runs_branch_list", runs.c.organisation_id, runs.c.branch, runs.c.born_at_ms, runs.c.id, runs.c.state, runs.c.trigger)
+sa.Index("ix_runs_trigger_list", runs.c.organisation_id, runs.c.trigger, runs.c.born_at_ms, runs.c.id, runs.c.state)
 sa.Index("ix_runs_service_branch", runs.c.service_id, runs.c.branch, runs.c.number, runs.c.state)
 sa.Index("ix_runs_state_born", runs.c.organisation_id, runs.c.state, runs.c.born_at_ms, runs.c.id)
 _NOT_ENDED = sa.text("state in ('pending', 'running', 'held', 'other')")
@@ -281,7 +284,8 @@ builds = sa.Table(
 )
 sa.Index("ix_builds_service", builds.c.service_id, builds.c.number)
 sa.Index("ix_builds_newest", builds.c.organisation_id, builds.c.id)
-sa.Index("ix_builds_service_newest", builds.c.service_id, builds.c.id)
+sa.Index("ix_builds_service_list", builds.c.service_id, builds.c.id, builds.c.state)
+sa.Index("ix_builds_state_list", builds.c.organisation_id, builds.c.state, builds.c.id)
 sa.Index("ix_builds_service_state", builds.c.service_id, builds.c.state, builds.c.number)
 
 scans = sa.Table(
@@ -455,8 +459,7 @@ releases = sa.Table(
     sa.Column("duration_ms", sa.BigInteger),
 )
 sa.Index("ix_releases_history", releases.c.service_id, releases.c.environment, releases.c.number)
-sa.Index("ix_releases_newest", releases.c.organisation_id, releases.c.id)
-sa.Index("ix_releases_service_newest", releases.c.service_id, releases.c.id)
+sa.Index("ix_releases_service_list", releases.c.service_id, releases.c.id, releases.c.environment)
 
 deploys = sa.Table(
     "deploys",
@@ -546,7 +549,7 @@ audit = sa.Table(
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     _organisation(),
-    sa.Column("sequence", sa.BigInteger, nullable=False, index=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("service_id", sa.Text, nullable=False, default="_"),
     _text("category"),
     _text("action"),
@@ -557,3 +560,5 @@ audit = sa.Table(
     _time("at_ms"),
 )
 sa.Index("ix_audit_newest", audit.c.organisation_id, audit.c.sequence)
+sa.Index("ix_audit_category", audit.c.organisation_id, audit.c.category, audit.c.sequence)
+sa.Index("ix_audit_actor", audit.c.organisation_id, audit.c.actor, audit.c.sequence)

@@ -1,6 +1,7 @@
 """The edge: one Traefik container per runtime, told what serves by files that are renamed into a folder it watches.
 
-The engine keeps it running, so it outlives this process, which finds it again by name and configuration at the next start.
+The engine keeps it running, so it outlives this process, which finds it again by name and configuration at the next start. Several
+instances share one edge and its folder: what makes the container is done by one of them at a time, and files are put in whole.
 """
 
 from __future__ import annotations
@@ -8,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,8 @@ PORTS = "kiops.ports"
 FOLDER_INSIDE = "/kiops/routes"
 LOGS = {"Type": "json-file", "Config": {"max-size": "5m", "max-file": "2"}}
 START_SECONDS = 15
+UNFINISHED_SECONDS = 60
+"""A file that is being written for so long was left by a process that ended."""
 
 
 class Edge:
@@ -53,7 +60,7 @@ class Edge:
 
         Raises PortTaken for the port of host names, EdgeBinaryMissing, EdgeNotServing, and what the engine raises.
         """
-        async with self._lock:
+        async with self._lock, self._alone():
             self._prepare_folder()
             await self._join()
             image = self.settings.edge_image or await ensure_image(self.engine, self.settings.binary, self._facts)
@@ -70,6 +77,26 @@ class Edge:
                 await self.engine.remove(found["Id"])
             await self._make(image)
             return True
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """One process on this folder at a time; a lock of one that was killed is gone with it. Raises EdgeNotServing."""
+        self._facts.mkdir(parents=True, exist_ok=True, mode=0o700)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + 2 * START_SECONDS
+        handle = os.open(self._facts / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if loop.time() > deadline:
+                        raise EdgeNotServing("another instance is making the edge, and does not end") from None
+                await asyncio.sleep(0.05)
+            yield
+        finally:
+            os.close(handle)
 
     async def _make(self, image: str) -> None:
         await self._ensure_network()
@@ -273,25 +300,40 @@ class Edge:
             file = self.folder / "edge.yml"
             self._word = routes.own_word(file.read_text()) if file.exists() else ""
             if not self._word:
+                draft = self._draft(file.name, routes.own_text(secrets.token_hex(16)))
+                with contextlib.suppress(FileExistsError):  # another instance was quicker: its word counts
+                    os.link(draft, file)
+                draft.unlink(missing_ok=True)
+                _sync(self.folder)
+                self._word = routes.own_word(file.read_text())
+            if not self._word:  # somebody wrote something else there
                 self._word = secrets.token_hex(16)
                 self._replace(file.name, routes.own_text(self._word))
         return self._word
 
     def clear_unfinished(self) -> None:
-        """Remove what was being written when an earlier process ended."""
+        """Remove what was being written when an earlier process ended, but nothing that another instance writes just now."""
+        over = time.time() - UNFINISHED_SECONDS
         for file in self._new.glob("*") if self._new.exists() else ():
-            file.unlink(missing_ok=True)
+            writer = Path("/proc", file.suffix.removeprefix(".").partition("-")[0])
+            with contextlib.suppress(FileNotFoundError):
+                if not writer.exists() or file.stat().st_mtime < over:
+                    file.unlink()
 
     def _replace(self, name: str, text: str) -> None:
+        os.replace(self._draft(name, text), self.folder / name)
+        _sync(self.folder)
+
+    def _draft(self, name: str, text: str) -> Path:
+        """A file on its way into the folder, written whole."""
         self._new.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self._new / f"{name}.{secrets.token_hex(4)}"
+        draft = self._new / f"{name}.{os.getpid()}-{secrets.token_hex(4)}"
         with open(draft, "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(draft, self.folder / name)
-        _sync(self.folder)
+        return draft
 
 
 def _sync(folder: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from webhook.handlers.catalogue import Catalogue
 from webhook.handlers.deliveries import Deliveries, Receipt
+from webhook.handlers.resealing import Resealing
 from webhook.handlers.runs import Runs
 from webhook.handlers.sources import Sources
 
-__all__ = ["Catalogue", "Deliveries", "Handlers", "Receipt", "Runs", "Sources"]
+__all__ = ["Catalogue", "Deliveries", "Handlers", "Receipt", "Resealing", "Runs", "Sources"]
 
 
 class Handlers:

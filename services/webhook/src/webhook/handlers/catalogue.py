@@ -69,6 +69,7 @@ class Catalogue:
 
     async def _make_endpoint(self, tx: Tx, entry: ServiceEntry, label: str, provider: str) -> None:
         endpoint = ids.new("ep")
+        sealed, key = self._keys.seal(secrets.token_hex(SECRET_BYTES))
         await store.put_endpoint(
             tx,
             {
@@ -77,7 +78,8 @@ class Catalogue:
                 "service_id": entry.id,
                 "label": label,
                 "provider": provider,
-                "sealed_secret": self._keys.seal(secrets.token_hex(SECRET_BYTES)),
+                "sealed_secret": sealed,
+                "sealed_to": key,
                 "state": EndpointState.READY.value,
                 "created_at_ms": self._clock.now_ms(),
             },

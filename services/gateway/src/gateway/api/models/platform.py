@@ -50,6 +50,24 @@ class StreamAcceptedOut(Out):
     items: list[AcceptedOut]
 
 
+class RenewedOut(Out):
+    """`key` is the id of the service's newest key, `former` those of keys that only open. `renewed` secrets were sealed again,
+    `left` are still sealed to a former key, `unreadable` to none that is there. `code` and `reason` when it did not answer."""
+
+    service: str
+    key: str
+    former: list[str]
+    renewed: int
+    left: int
+    unreadable: int
+    code: str
+    reason: str
+
+
+class SealingRenewedOut(Out):
+    items: list[RenewedOut]
+
+
 class RebuildOut(Out):
     """`state` is never, running, done or failed (then with `code` and `reason`)."""
 
@@ -62,9 +80,33 @@ class RebuildOut(Out):
     reason: str
 
 
+class RoleOut(Out):
+    """Since when an instance has a role, and how long its lease lasts if it is not renewed; null where nobody knows."""
+
+    held_seconds: float | None
+    left_seconds: float | None
+
+
+class InstanceOut(Out):
+    """An instance of a service; `here` is the one of this process. `silent_seconds` is 0 while it says that it is there."""
+
+    id: str
+    here: bool
+    node: str
+    port: int
+    pid: int
+    started_at_ms: int
+    silent_seconds: float
+    roles: dict[str, RoleOut]
+
+
 class ServiceStatus(Out):
+    """`stream_code` is not empty when the stream of facts is not the one that the service knows."""
+
     ready: bool
     failing: dict[str, str] = Field(default_factory=dict)
+    stream_code: str
+    instances: list[InstanceOut]
 
 
 class StatusOut(Out):

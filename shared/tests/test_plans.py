@@ -1,0 +1,204 @@
+"""Statements that are run by a Plan give what SQLAlchemy gives; those that cannot be are left to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from shared.sqlite import Engine
+from sqlalchemy.dialects import sqlite
+
+metadata = sa.MetaData()
+things = sa.Table(
+    "things",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String, nullable=False, unique=True),
+    sa.Column("done", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("about", sa.JSON),
+    sa.Column("made", sa.DateTime),
+    sa.Column("parent", sa.Integer),
+)
+made_by_python = sa.Table(
+    "counted", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("n", sa.Integer, default=lambda: 7)
+)
+
+parent = things.alias("parent_thing")
+RUN_BY_A_PLAN: list[tuple[Any, Any]] = [
+    (sa.select(things), None),
+    (sa.select(things).where(things.c.name == "two"), None),
+    (sa.select(things).where(things.c.id == sa.bindparam("wanted")), {"wanted": 2}),
+    (sa.select(things.c.name, things.c.done).where(things.c.done.is_(True)).order_by(things.c.id.desc()).limit(1), None),
+    (sa.select(things.c.about).where(things.c.id == 1), None),
+    (sa.select(things.c.id, parent.c.id, parent.c.name.label("id_of")).join(parent, parent.c.id == things.c.parent), None),
+    (sa.select(parent.c.id.label("name"), things.c.name.label("id")).join(parent, parent.c.id == things.c.parent), None),
+    (sa.select(sa.func.count()).select_from(things), None),
+    (sa.select(sa.case((things.c.done, "yes"), else_="no").label("said"), sa.literal(3)).limit(2).offset(1), None),
+    (sa.select(things.c.name).where(sa.exists().where(parent.c.id == things.c.parent)), None),
+    (sa.union_all(sa.select(things.c.name), sa.select(parent.c.name)), None),
+    (sa.select(things.c.id).where(things.c.id == 99), None),
+    (sa.insert(things), {"id": 4, "name": "four", "done": True, "about": {"a": [1, None]}, "made": None, "parent": 1}),
+    (sa.insert(things).values(name="five", parent=2).returning(things.c.id, things.c.done), None),
+    (sa.insert(things), [{"id": 6, "name": "six", "about": None}, {"id": 7, "name": "seven", "about": [2]}]),
+    (sqlite.insert(things).on_conflict_do_nothing(), {"name": "one"}),
+    (sqlite.insert(things).values(name="one").on_conflict_do_update(index_elements=["name"], set_={"parent": 3}), None),
+    (
+        things.update().where(things.c.id == sa.bindparam("wanted")).values(about=sa.bindparam("about", type_=sa.JSON)),
+        {"wanted": 1, "about": {}},
+    ),
+    (things.update().values(parent=sa.case((things.c.id == 1, things.c.parent), else_=9)).returning(things.c.parent), None),
+    (things.delete().where(things.c.name == "two"), None),
+    (things.delete().where(things.c.name == "nobody"), None),
+]
+LEFT_TO_SQLALCHEMY: list[tuple[Any, Any]] = [
+    (sa.select(things.c.name).where(things.c.id.in_([1, 3])), None),
+    (sa.select(things.c.name).where(things.c.id.in_(sa.bindparam("some", expanding=True))), {"some": [2]}),
+    (sa.insert(made_by_python), {"id": 1}),
+    (sa.text("select name from things where id = :wanted"), {"wanted": 2}),
+    (sa.text("delete from things"), None),
+]
+
+
+def three(connection: sa.Connection) -> None:
+    connection.execute(
+        things.insert(),
+        [
+            {"id": 1, "name": "one", "done": True, "about": {"é": [1, 2.5, None, "x"]}, "parent": None},
+            {"id": 2, "name": "two", "done": False, "about": None, "parent": 1},
+            {"id": 3, "name": "three", "done": True, "about": "text", "parent": 2},
+        ],
+    )
+
+
+async def prepared(path: Path) -> Engine:
+    engine = Engine(path, writes=True)
+    connection = await engine.connect()
+    async with connection.begin():
+        await connection.run_sync(metadata.create_all)
+        await connection.run_sync(three)
+    await connection.close()
+    return engine
+
+
+async def by_us(engine: Engine, statement: Any, parameters: Any) -> tuple[Any, ...]:
+    connection = await engine.connect()
+    try:
+        async with connection.begin():
+            done = await connection.execute(statement, parameters)
+            after = (await connection.execute(sa.select(things).order_by(things.c.id))).all()
+            return [tuple(row) for row in done.all()], [row._fields for row in done.all()], done.rowcount, [tuple(r) for r in after]
+    finally:
+        await connection.close()
+
+
+def by_sqlalchemy(engine: sa.Engine, statement: Any, parameters: Any) -> tuple[Any, ...]:
+    with engine.begin() as connection:
+        done = connection.execute(statement, parameters)
+        rows = done.all() if done.returns_rows else []
+        # RETURNING counts as it is read; SQLAlchemy asks before.
+        changed = len(rows) if done.returns_rows and statement.is_dml else done.rowcount
+        after = connection.execute(sa.select(things).order_by(things.c.id)).all()
+        return [tuple(row) for row in rows], [row._fields for row in rows], changed, [tuple(row) for row in after]
+
+
+@pytest.mark.parametrize("number", range(len(RUN_BY_A_PLAN) + len(LEFT_TO_SQLALCHEMY)))
+async def test_a_statement_gives_what_sqlalchemy_gives(tmp_path: Path, number: int) -> None:
+    statement, parameters = (RUN_BY_A_PLAN + LEFT_TO_SQLALCHEMY)[number]
+    ours = await prepared(tmp_path / "ours.db")
+    theirs = await prepared(tmp_path / "theirs.db")
+    first = parameters[0] if isinstance(parameters, list) else parameters
+    found = ours.plan(statement, first, isinstance(parameters, list))
+    assert (found is not None) == (number < len(RUN_BY_A_PLAN)), statement
+    for _ in range(2):  # the second time from what was kept
+        try:
+            expected = by_sqlalchemy(theirs.sync_engine, statement, parameters)
+        except sa.exc.IntegrityError:
+            with pytest.raises(sa.exc.IntegrityError):
+                await by_us(ours, statement, parameters)
+            break
+        assert await by_us(ours, statement, parameters) == expected
+    await ours.dispose()
+    await theirs.dispose()
+
+
+async def test_a_row_is_read_by_name_by_place_and_by_column(tmp_path: Path) -> None:
+    engine = await prepared(tmp_path / "rows.db")
+    connection = await engine.connect()
+    row = (await connection.execute(sa.select(things.c.name, things.c.id.label("number")).where(things.c.id == 2))).first()
+    assert row is not None
+    assert (row.name, row.number, row[1], row._mapping["name"], row._mapping[things.c.name]) == ("two", 2, 2, "two", "two")
+    assert row._asdict() == {"name": "two", "number": 2} and not hasattr(row, "id")
+    name, number = row
+    assert (name, number) == ("two", 2)
+    await connection.close()
+    await engine.dispose()
+
+
+async def test_an_error_is_sqlalchemys_and_holds_no_value(tmp_path: Path) -> None:
+    engine = await prepared(tmp_path / "errors.db")
+    connection = await engine.connect()
+    with pytest.raises(sa.exc.IntegrityError) as refused:
+        async with connection.begin():
+            await connection.execute(things.insert(), {"name": "one", "about": {"secret": "s3cr3t"}})
+    assert "UNIQUE" in str(refused.value) and "s3cr3t" not in str(refused.value)
+    assert refused.value.orig.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE"
+    with pytest.raises(sa.exc.OperationalError):
+        async with connection.begin():
+            await connection.execute(sa.select(sa.table("nowhere", sa.column("x"))))
+    async with connection.begin():
+        assert (await connection.execute(sa.select(sa.func.count()).select_from(things))).scalar() == 3
+    await connection.close()
+    await engine.dispose()
+
+
+async def test_what_sqlalchemy_ran_is_committed_and_rolled_back_with_the_rest(tmp_path: Path) -> None:
+    engine = await prepared(tmp_path / "mixed.db")
+    reader = Engine(tmp_path / "mixed.db", writes=False)
+
+    async def names() -> list[str]:
+        connection = await reader.connect()
+        try:
+            return [row.name for row in await connection.execute(sa.select(things.c.name).order_by(things.c.id))]
+        finally:
+            await connection.close()
+
+    connection = await engine.connect()
+    with pytest.raises(ZeroDivisionError):
+        async with connection.begin():
+            await connection.execute(sa.text("update things set name = 'gone' where id = 1"))
+            await connection.execute(things.delete().where(things.c.id == 2))
+            raise ZeroDivisionError
+    assert await names() == ["one", "two", "three"]
+    for durable in (True, False, True):
+        async with connection.begin(durable=durable):
+            await connection.execute(things.delete().where(things.c.name == "two"))
+            await connection.execute(sa.text("update things set name = 'un' where id = 1"))
+        assert await names() == ["un", "three"]
+    await connection.close()
+    await reader.dispose()
+    await engine.dispose()
+
+
+async def test_readers_keep_their_view_and_are_used_again(tmp_path: Path) -> None:
+    writer = await prepared(tmp_path / "views.db")
+    reader = Engine(tmp_path / "views.db", writes=False)
+    count = sa.select(sa.func.count()).select_from(things)
+    many = [await reader.connect() for _ in range(5)]
+    assert [(await each.execute(count)).scalar() for each in many] == [3] * 5
+    writing = await writer.connect()
+    async with writing.begin():
+        await writing.execute(things.delete())
+    assert [(await each.execute(count)).scalar() for each in many] == [3] * 5, "each has the view that it began with"
+    for each in many:
+        await each.close()
+    again = await reader.connect()
+    assert again.sync_connection in {each.sync_connection for each in many}
+    assert (await again.execute(count)).scalar() == 0
+    with pytest.raises(sa.exc.OperationalError):
+        async with again.begin():  # a reader has begun already
+            pass
+    await writing.close()
+    await writer.dispose()
+    await reader.dispose()
