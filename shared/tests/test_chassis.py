@@ -156,8 +156,14 @@ async def test_a_taken_over_attempt_writes_nothing(platform, tmp_path):
         await toys.until(running)
         job = builder.service.database.metadata.tables["job"]
         async with builder.service.database.write() as tx:
-            await tx.execute(job.update().values(token=9, holder="another", lease_until_ms=2**50))
-        await asyncio.sleep(1.2)
+            # Much further ahead would be an end that another clock has written: over at once.
+            until = await builder.service.database.now_ms(tx) + 60_000
+            await tx.execute(job.update().values(token=9, holder="another", lease_until_ms=until))
+
+        async def refused():
+            return not builder.jobs.running
+
+        await toys.until(refused)
         assert await toys.effects(webhook.service.database) == []
         outbox = builder.service.database.outbox
         async with builder.service.database.read() as tx:

@@ -23,7 +23,7 @@ from typing import IO
 from shared.errors import Broken, Unavailable
 from shared.permissions import make_keys, server_config
 
-from shared import logging, seeds
+from shared import logging, seeds, tasks
 
 START_SECONDS = 15
 LOOK_SECONDS = 1.0
@@ -221,9 +221,7 @@ async def server(root: Path) -> AsyncIterator[Server]:
     try:
         yield ours
     finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        await tasks.end(watching)
         await ours.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -59,23 +58,19 @@ async def serving(names: Sequence[str], settings: Any, listener: socket.socket) 
         timings["services"] = clock() - began
         from shared.serving import keep_what_started, serve_http
 
+        from shared import tasks
+
         keep_what_started()
 
         host, port = listener.getsockname()[:2]
         http = asyncio.create_task(serve_http(platform.app, host, port, listener=listener), name="http")
-        stack.push_async_callback(_end, http)
+        stack.push_async_callback(tasks.end, http)
         timings["http"] = clock() - began
         yield Serving(platform, bus, http, timings)
 
 
 async def _enter(stack: AsyncExitStack, manager: Any) -> Any:
     return await stack.enter_async_context(manager)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        await task
 
 
 def run(main: Any) -> None:

@@ -102,7 +102,9 @@ async def test_a_signed_push_goes_to_running_and_down_and_up_lose_nothing(town: 
     clean = {name: town.container(name)["Id"] for name in catalogue.NAMES}
     town.compose("stop", "--timeout", "20", *catalogue.NAMES)
     for name in clean:
-        assert town.container(name)["State"]["ExitCode"] == 0, (name, town.logs())
+        state = town.container(name)["State"]
+        if state["ExitCode"] != 0:
+            pytest.fail(f"{name} ended with {state['ExitCode']}: {state}\n{town.logs(name)}")
     town.compose("down", "--timeout", "20")
     assert await town.greeting() == "hello from the containers", "what was deployed keeps running"
     town.compose("up", "-d")

@@ -77,8 +77,8 @@ class Town:
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-2000:]} {done.stderr[-4000:]} {self.logs()}"
         return done.stdout
 
-    def logs(self) -> str:
-        argv = [str(self.program), "-f", str(REPOSITORY / "compose.yaml"), "logs", "--tail", "15", "--no-color"]
+    def logs(self, *services: str) -> str:
+        argv = [str(self.program), "-f", str(REPOSITORY / "compose.yaml"), "logs", "--tail", "15", "--no-color", *services]
         done = subprocess.run(argv, cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
         return done.stdout[-6000:]
 

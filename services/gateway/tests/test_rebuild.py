@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gateway_journeys as journeys
 import httpx
+import pytest
 import sqlalchemy as sa
+from gateway.rebuilding import rebuild
+from gateway.rebuilding import serving as tables
 from gateway.settings import GatewaySettings
 from gateway.tables import read_model
 from gateway.wiring import wire
@@ -118,6 +123,41 @@ async def test_people_read_and_pushes_arrive_meanwhile(gateway: Gateway) -> None
     again = await everything(gateway)
     for name in set(live) - {"audit", "stream_position"}:
         assert again[name] == live[name], name
+
+
+async def test_a_switch_that_takes_too_long_is_tried_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that makes the tables gets no time while writers are held: they go on, and the next try does it."""
+    await gateway.tell(*(message for message, _ in history(6).told))
+    real, tries = rebuild.Child.safe_at, []
+
+    async def slow(child: rebuild.Child, position: int) -> None:
+        assert child._process
+        tries.append(position)
+        if len(tries) == 1:
+            os.kill(child._process.pid, signal.SIGSTOP)
+            try:
+                await real(child, position)
+            finally:
+                os.kill(child._process.pid, signal.SIGCONT)
+                story = Story()
+                journeys.push(story, 100)
+                await gateway_tells(gateway, *(message for message, _ in story.told))
+        else:
+            await real(child, position)
+
+    monkeypatch.setattr(rebuild.Child, "safe_at", slow)
+    monkeypatch.setattr(tables, "GATE_SECONDS", 1.0)
+    found = await rebuilt(gateway)
+    assert (found["state"], found["code"]) == ("done", ""), found
+    assert len(tries) >= 2
+    await gateway.settled()
+    first = await everything(gateway)
+    assert len(first["runs"]) == 7
+    monkeypatch.undo()
+    assert (await rebuilt(gateway))["state"] == "done"
+    again = await everything(gateway)
+    for name in set(first) - {"audit", "stream_position"}:
+        assert again[name] == first[name], name
 
 
 async def gateway_tells(gateway: Gateway, *messages: Message) -> None:

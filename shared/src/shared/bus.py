@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from shared import logging, seeds, tracing
+from shared import logging, seeds, tasks, tracing
 from shared.context import Context, current, new_traceparent
 from shared.errors import Broken, KiopsError, Rejected, Unavailable
 from shared.facts import builder, deployer, gate, gateway, operator_proxy, scanner, webhook
@@ -201,16 +201,11 @@ class Guard:
                 raise Unavailable("bus.away", "the connection to nats-server was lost")
             return task.result()
         finally:
-            if not task.done():
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
-            elif not task.cancelled():
-                task.exception()
             self.waiting[key].discard(refused)
             if not self.waiting[key]:
                 del self.waiting[key]
             refused.cancel()
+            await tasks.end(task)
 
 
 class Bus:
@@ -610,10 +605,7 @@ class Bus:
     async def close(self) -> None:
         self.closing = True
         self.connected = False
-        ending = [task for task in (self._tending, *self._retiring) if task]
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await tasks.end(self._tending, *self._retiring)
         if self.broker is not None:
             await _end(self.broker)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared import logging
+from shared import logging, tasks
 from shared.database import Database, Tx
 from shared.errors import KiopsError, Unavailable
 
@@ -57,8 +57,7 @@ class Lease:
                 try:
                     yield
                 finally:
-                    keeper.cancel()
-                    await asyncio.gather(keeper, return_exceptions=True)
+                    await tasks.end(keeper)
         except TimeoutError:
             if scope.expired():
                 raise self.lost() from None
@@ -159,14 +158,14 @@ class Lease:
             self.token = 0
 
 
-async def serve_alone(lease: Lease, tasks: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]) -> None:
-    """Run these tasks in the one instance that has the lease, until cancelled; when one breaks, all begin again."""
+async def serve_alone(lease: Lease, works: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]) -> None:
+    """Run these works in the one instance that has the lease, until cancelled; when one breaks, all begin again."""
     log = logging.get(lease.database.name)
     while True:
         try:
             async with lease.held(), asyncio.TaskGroup() as group:
-                for name, task in tasks:
-                    group.create_task(task(), name=name)
+                for name, work in works:
+                    group.create_task(work(), name=name)
             return
         except KiopsError as error:
             log.warning("periodic work waits", error=str(error))

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from shared import logging as own_logging
+from shared import tasks
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.errors import KiopsError
@@ -95,9 +96,7 @@ class JobLog:
         if self.clipped:
             self.lines.append([0, "", 2, f"The log was cut after {MOST_LINES} lines."])
         self._closed = True
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await tasks.end(self._task)
         with contextlib.suppress(KiopsError):
             await self._send(end=True)
         if not self.lines:
@@ -111,9 +110,7 @@ class JobLog:
     async def abandon(self) -> None:
         """Stop without keeping: another attempt writes its own."""
         self._closed = True
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await tasks.end(self._task)
 
 
 class LogWriter:

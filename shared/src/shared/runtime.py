@@ -20,7 +20,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.engine import make_url
 
-from shared import ids, instances, logging, migrate, sealing, tracing, upkeep
+from shared import ids, instances, logging, migrate, sealing, tasks, tracing, upkeep
 from shared.bus import EVENTS, HEARS, SERVICES, Bus
 from shared.clock import Clock
 from shared.database import Database, Tx, open_engines
@@ -325,7 +325,7 @@ async def running(
         for task, each in zip(opening, platform.services.values(), strict=True):
             stack.push_async_callback(each.host.bus.close)
             if task in waiting:
-                stack.push_async_callback(_stop, {"bus": task})
+                stack.push_async_callback(tasks.end, task)
         for each in platform.services.values():
             _start(each)
             stack.push_async_callback(_stop_service, each)
@@ -493,14 +493,8 @@ def _share(each: Running, database: Database) -> None:
 _answering: set[asyncio.Task[None]] = set()
 
 
-async def _stop(tasks: Mapping[str, asyncio.Task[None]]) -> None:
-    for task in tasks.values():
-        task.cancel()
-    await asyncio.gather(*tasks.values(), return_exceptions=True)
-
-
 async def _stop_service(each: Running) -> None:
-    await _stop(each.tasks)
+    await tasks.end(*each.tasks.values())
     for lease in each.leases():
         with contextlib.suppress(KiopsError):
             await lease.release()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from shared import logging
+from shared import logging, tasks
 from shared.errors import Broken, KiopsError
 from shared.runtime import Wire, running
 from shared.settings import PlatformSettings
@@ -52,9 +52,7 @@ def serve(wire: Wire) -> None:
             serving = asyncio.create_task(serve_http(platform.app, settings.host, port))
             waiting = asyncio.create_task(stopped.wait())
             done, _ = await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (serving, waiting):
-                task.cancel()
-            await asyncio.gather(serving, waiting, return_exceptions=True)
+            await tasks.end(serving, waiting)
             if serving in done:
                 serving.result()
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared import ids, logging, tracing
+from shared import ids, logging, tasks, tracing
 from shared.context import Context, current
 from shared.database import Database
 from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
@@ -94,11 +94,7 @@ class Jobs:
                         await self.database.jobs_wake.wait()
         finally:
             self._stopping = True
-            beat.cancel()
-            tasks = [task for _, task in self._running.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(beat, *tasks, return_exceptions=True)
+            await tasks.end(beat, *(task for _, task in self._running.values()))
 
     async def _reclaim(self) -> None:
         """Free what an earlier instance on this SQLite file held, and remove the folders of its attempts."""

@@ -11,11 +11,11 @@ from typing import Any
 
 from shared.bus import Bus
 from shared.database import Database
-from shared.errors import KiopsError
 from shared.objects import ObjectStore
 
 from gateway.errors import NotFound
 from gateway.store import builds
+from shared import tasks
 
 _ENDED = ("success", "failed", "cancelled")
 # How often a quiet log asks whether its build has ended without a last word (its service was killed, say).
@@ -150,10 +150,7 @@ class BuildLogs:
                 if not coming.done():
                     yield Pause()
         finally:
-            if coming is not None:
-                coming.cancel()
-                with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration, KiopsError):
-                    await coming
+            await tasks.end(coming)
             with contextlib.suppress(Exception):
                 await source.aclose()  # type: ignore[attr-defined]
 

@@ -312,11 +312,14 @@ async def test_a_thousand_runs_stay_quick(gateway: Any) -> None:
             "/services/long/runs/1000", "/services/long/runs/1000/findings?page=9", "/search?q=000003e7", "/search?q=finding", "/dashboard",
         ):  # fmt: skip
             await client.get(path)  # compiled once
-            began = time.perf_counter()
-            answer = await client.get(path)
-            spent = time.perf_counter() - began
-            assert answer.status_code == 200 and len(answer.content) < 250_000, path
-            assert spent < 0.15, (path, spent)
+            spent = []
+            for _ in range(3):
+                began = time.perf_counter()
+                answer = await client.get(path)
+                spent.append(time.perf_counter() - began)
+                assert answer.status_code == 200 and len(answer.content) < 250_000, path
+            # The quickest of three: what the page takes, not what the machine did meanwhile.
+            assert min(spent) < 0.15, (path, spent)
     async with gateway.read.read() as tx:
         rows = await pages_runs.page(tx, service_fact.service, before=31, limit=31)
         assert [r.number for r in rows] == list(range(30, 0, -1))

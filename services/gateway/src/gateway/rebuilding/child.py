@@ -1,7 +1,8 @@
 """What the rebuilding process does: reads facts up to where it is told, projects them into fresh tables, and says how far it is.
 
-It is told on standard input, a JSON object per line: first `Task`, then {"until": position} as often as wanted, {"end": true} last.
-It answers on standard output: {"done", "of"} now and then, {"at": position} when it has reached what it was told.
+It is told on standard input, a JSON object per line: first `Task`, then {"until": position} and {"safe": position} as often as
+wanted, until it is killed. It answers on standard output: {"done", "of"} now and then, {"at": position} when it has reached what it
+was told, {"safe": position} when a crash of the machine loses nothing of what is there.
 """
 
 from __future__ import annotations
@@ -148,9 +149,10 @@ async def serve() -> None:
                 stream.wait([sys.stdin], 60)
                 orders.look()
             order = orders.next()
-            if order.get("end"):
+            if "safe" in order:
                 await fresh.make_safe(database, task.file)
-                return
+                tell(order)
+                continue
             await rebuild.until(order["until"])
             if indexes is not None:
                 await fresh.settle(database, indexes)

@@ -18,11 +18,13 @@ from shared.runtime import Host
 from gateway.rebuilding.fresh import Place
 from gateway.rebuilding.serving import ReadModel
 from gateway.rebuilding.task import Task
-from shared import logging
+from shared import logging, tasks
 
 LINE_BYTES = 1 << 16
 NEAR = 500
 """So many facts behind, the switch need not wait: they are read in a moment."""
+TRIES = 6
+"""So often the switch is tried on a machine that has no time for it; between two tries pushes are handled as ever."""
 
 
 @dataclass
@@ -59,9 +61,7 @@ class Rebuilding:
 
     async def close(self) -> None:
         """Give up what runs: the tables that serve go on serving."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await tasks.end(self._task)
 
     async def _run(self) -> None:
         try:
@@ -89,17 +89,24 @@ class Rebuilding:
         stream = await bus.api_call(f"STREAM.INFO.{EVENTS}")
         await bus.api_call(f"CONSUMER.RESET.{EVENTS}.{REBUILD['gateway']}", {"seq": 1})
         async with self._read.fresh() as place, self._child(place, stream["created"]) as child:
-            reached = -1
-            while (position := await self._read.position()) - reached > NEAR or reached < 0:
-                self.progress.of = position
-                await child.until(position)
-                reached = position
+            for left in reversed(range(TRIES)):
+                await self._catch_up(child)
+                try:
+                    position = await self._read.switch(place, child.safe_at)
+                    break
+                except Unavailable as error:
+                    if error.code != "rebuild.switch" or not left:
+                        raise
+                    self._log.warning("the switch to the rebuilt read model is tried again", error=error.message, tries_left=left)
+            self.progress.position = self.progress.of = position
 
-            async def last(position: int) -> None:
-                await child.until(position)
-                await child.end()
-
-            self.progress.position = self.progress.of = await self._read.switch(place, last)
+    async def _catch_up(self, child: Child) -> None:
+        """Bring the fresh tables so near to those that serve that writers need not wait long for the rest."""
+        reached = -1
+        while (position := await self._read.position()) - reached > NEAR or reached < 0:
+            self.progress.of = position
+            await child.until(position)
+            reached = position
 
     def _child(self, place: Place, created: str) -> Child:
         bus = self._host.bus
@@ -111,7 +118,7 @@ class Rebuilding:
 
 
 class Child:
-    """The process that makes the fresh tables. Killed with its group when the block ends before it has."""
+    """The process that makes the fresh tables. Killed when the block ends: what it made safe needs nothing more of it."""
 
     def __init__(self, task: Task, mark: str, note: Any) -> None:
         self._task, self._mark, self._note = task, mark, note
@@ -154,20 +161,24 @@ class Child:
     async def until(self, position: int) -> None:
         """Wait until the fresh tables stand there. Raises Unavailable `rebuild.process` with the process's last words."""
         await self._say(json.dumps({"until": position}))
+        await self._hear("at", position)
+
+    async def safe_at(self, position: int) -> None:
+        """The same, and wait until all of it is on disk."""
+        await self.until(position)
+        await self._say(json.dumps({"safe": position}))
+        await self._hear("safe", position)
+
+    async def _hear(self, word: str, position: int) -> None:
+        """Wait for this answer. Those to what was asked before, and not waited for, are passed over."""
         assert self._process and self._process.stdout
         while line := await self._process.stdout.readline():
             told = json.loads(line)
-            if "at" in told:
+            if told.get(word, -1) >= position:
                 return
-            self._note(told)
+            if "done" in told:
+                self._note(told)
         await self._gone()
-
-    async def end(self) -> None:
-        """Have it make everything safe and end."""
-        await self._say(json.dumps({"end": True}))
-        assert self._process
-        if await self._process.wait():
-            await self._gone()
 
     async def _gone(self) -> None:
         assert self._process and self._errors

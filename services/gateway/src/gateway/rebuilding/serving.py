@@ -125,9 +125,10 @@ class ReadModel(Database):
             return await position.reached(tx)
 
     async def switch(self, place: Place, until: Callable[[int], Any]) -> int:
-        """Hold every writer, await `until(position)` which brings the fresh tables to it and ends their making, let them serve.
+        """Hold every writer, await `until(position)` which brings the fresh tables to it and makes them safe, let them serve.
 
-        Returns the position. Readers go on all the time. Raises Unavailable `rebuild.switch` when that takes too long.
+        Returns the position. Readers go on all the time. Raises Unavailable `rebuild.switch` when that takes longer than
+        GATE_SECONDS; nothing has changed then.
         """
         try:
             async with asyncio.timeout(GATE_SECONDS):
