@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from shared.sqlite import Engine
-from sqlalchemy.dialects import sqlite
+from shared.testing.postgres import Postgres
+from sqlalchemy.dialects import postgresql, sqlite
+
+from shared import postgres as on_postgresql
 
 metadata = sa.MetaData()
 things = sa.Table(
@@ -42,8 +47,6 @@ RUN_BY_A_PLAN: list[tuple[Any, Any]] = [
     (sa.insert(things), {"id": 4, "name": "four", "done": True, "about": {"a": [1, None]}, "made": None, "parent": 1}),
     (sa.insert(things).values(name="five", parent=2).returning(things.c.id, things.c.done), None),
     (sa.insert(things), [{"id": 6, "name": "six", "about": None}, {"id": 7, "name": "seven", "about": [2]}]),
-    (sqlite.insert(things).on_conflict_do_nothing(), {"name": "one"}),
-    (sqlite.insert(things).values(name="one").on_conflict_do_update(index_elements=["name"], set_={"parent": 3}), None),
     (
         things.update().where(things.c.id == sa.bindparam("wanted")).values(about=sa.bindparam("about", type_=sa.JSON)),
         {"wanted": 1, "about": {}},
@@ -51,6 +54,17 @@ RUN_BY_A_PLAN: list[tuple[Any, Any]] = [
     (things.update().values(parent=sa.case((things.c.id == 1, things.c.parent), else_=9)).returning(things.c.parent), None),
     (things.delete().where(things.c.name == "two"), None),
     (things.delete().where(things.c.name == "nobody"), None),
+]
+ONLY_SQLITE: list[tuple[Any, Any]] = [
+    (sqlite.insert(things).on_conflict_do_nothing(), {"name": "one"}),
+    (sqlite.insert(things).values(name="one").on_conflict_do_update(index_elements=["name"], set_={"parent": 3}), None),
+]
+ONLY_POSTGRESQL: list[tuple[Any, Any]] = [
+    (postgresql.insert(things).on_conflict_do_nothing(), {"id": 9, "name": "one"}),
+    (postgresql.insert(things).values(id=9, name="one").on_conflict_do_update(index_elements=["name"], set_={"parent": 3}), None),
+    (sa.select(sa.func.sum(things.c.id), sa.func.avg(things.c.id), sa.extract("epoch", sa.func.now()) > 1000), None),
+    (sa.select(things.c.id).where(things.c.name == "one").with_for_update(skip_locked=True), None),
+    (sa.select(sa.func.pg_advisory_xact_lock_shared(sa.func.hashtext(sa.bindparam("key", type_=sa.String)))), {"key": "é"}),
 ]
 LEFT_TO_SQLALCHEMY: list[tuple[Any, Any]] = [
     (sa.select(things.c.name).where(things.c.id.in_([1, 3])), None),
@@ -82,7 +96,7 @@ async def prepared(path: Path) -> Engine:
     return engine
 
 
-async def by_us(engine: Engine, statement: Any, parameters: Any) -> tuple[Any, ...]:
+async def by_us(engine: Any, statement: Any, parameters: Any) -> tuple[Any, ...]:
     connection = await engine.connect()
     try:
         async with connection.begin():
@@ -103,14 +117,14 @@ def by_sqlalchemy(engine: sa.Engine, statement: Any, parameters: Any) -> tuple[A
         return [tuple(row) for row in rows], [row._fields for row in rows], changed, [tuple(row) for row in after]
 
 
-@pytest.mark.parametrize("number", range(len(RUN_BY_A_PLAN) + len(LEFT_TO_SQLALCHEMY)))
+@pytest.mark.parametrize("number", range(len(RUN_BY_A_PLAN) + len(ONLY_SQLITE) + len(LEFT_TO_SQLALCHEMY)))
 async def test_a_statement_gives_what_sqlalchemy_gives(tmp_path: Path, number: int) -> None:
-    statement, parameters = (RUN_BY_A_PLAN + LEFT_TO_SQLALCHEMY)[number]
+    statement, parameters = (RUN_BY_A_PLAN + ONLY_SQLITE + LEFT_TO_SQLALCHEMY)[number]
     ours = await prepared(tmp_path / "ours.db")
     theirs = await prepared(tmp_path / "theirs.db")
     first = parameters[0] if isinstance(parameters, list) else parameters
-    found = ours.plan(statement, first, isinstance(parameters, list))
-    assert (found is not None) == (number < len(RUN_BY_A_PLAN)), statement
+    found = ours.plans.find(statement, first, isinstance(parameters, list))
+    assert (found is not None) == (number < len(RUN_BY_A_PLAN + ONLY_SQLITE)), statement
     for _ in range(2):  # the second time from what was kept
         try:
             expected = by_sqlalchemy(theirs.sync_engine, statement, parameters)
@@ -202,3 +216,185 @@ async def test_readers_keep_their_view_and_are_used_again(tmp_path: Path) -> Non
     await writing.close()
     await writer.dispose()
     await reader.dispose()
+
+
+# ---- PostgreSQL ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+async def served(postgres: Postgres) -> AsyncIterator[on_postgresql.Engine]:
+    """The three things in a database of PostgreSQL."""
+    postgres.make("plans")
+    engine = on_postgresql.Engine(postgres.url.format(database="plans"))
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+        postgres.drop("plans")
+
+
+async def afresh(engine: on_postgresql.Engine) -> None:
+    connection = await engine.connect()
+    async with connection.begin():
+        await connection.run_sync(metadata.drop_all)
+        await connection.run_sync(metadata.create_all)
+        await connection.run_sync(three)
+    await connection.close()
+
+
+async def test_a_statement_on_postgresql_gives_what_sqlalchemy_gives(served: on_postgresql.Engine) -> None:
+    planned = RUN_BY_A_PLAN + ONLY_POSTGRESQL
+    for number, (statement, parameters) in enumerate(planned + LEFT_TO_SQLALCHEMY):
+        many = isinstance(parameters, list)
+        found = served.plans.find(statement, parameters[0] if many else parameters, many)
+        assert (found is not None) == (number < len(planned)), statement
+        told: list[Any] = []
+        await afresh(served)
+        for ours in (False, True, True):  # the last time from what was kept
+            if ours:
+                await afresh(served)
+            try:
+                if ours:
+                    told.append(await by_us(served, statement, parameters))
+                else:
+                    async with served._engine.begin() as connection:
+                        told.append(await connection.run_sync(lambda sync: theirs_on(sync, statement, parameters)))  # noqa: B023
+            except sa.exc.IntegrityError as error:
+                told.append(str(error.orig))
+        assert told[0][:2] == told[1][:2] == told[2][:2] and told[0][3:] == told[1][3:] == told[2][3:], statement
+        if not many:  # SQLAlchemy does not count those either
+            assert told[0] == told[1] == told[2], statement
+
+
+def theirs_on(connection: sa.Connection, statement: Any, parameters: Any) -> tuple[Any, ...]:
+    done = connection.execute(statement, parameters)
+    rows = done.all() if done.returns_rows else []
+    after = connection.execute(sa.select(things).order_by(things.c.id)).all()
+    return [tuple(row) for row in rows], [row._fields for row in rows], done.rowcount, [tuple(row) for row in after]
+
+
+async def test_an_error_of_postgresql_is_sqlalchemys_and_holds_no_value(served: on_postgresql.Engine) -> None:
+    await afresh(served)
+    connection = await served.connect()
+    with pytest.raises(sa.exc.IntegrityError) as refused:
+        async with connection.begin():
+            await connection.execute(things.insert(), {"id": 9, "name": "one", "about": {"secret": "s3cr3t"}})
+    assert refused.value.orig.sqlstate == "23505" and "s3cr3t" not in str(refused.value)
+    with pytest.raises(sa.exc.ProgrammingError):
+        async with connection.begin():
+            await connection.execute(sa.select(sa.table("nowhere", sa.column("x"))))
+    with pytest.raises(ZeroDivisionError):
+        async with connection.begin():
+            await connection.execute(sa.text("update things set name = 'gone' where id = 1"))
+            await connection.execute(things.delete().where(things.c.id == 2))
+            raise ZeroDivisionError
+    async with connection.begin():
+        await connection.execute(sa.text("update things set name = 'un' where id = 1"))
+        assert [row.name for row in await connection.execute(sa.select(things.c.name).order_by(things.c.id))] == [
+            "un",
+            "two",
+            "three",
+        ]
+    await connection.close()
+    again = await served.connect()
+    assert again is connection, "it was given back in order"
+    assert (await again.execute(sa.select(sa.func.count()).select_from(things))).scalar() == 3
+    await again.close()
+
+
+async def test_a_table_that_changed_is_read_anew(served: on_postgresql.Engine) -> None:
+    """A statement that was prepared before a migration is refused once, and prepared again by every connection."""
+    await afresh(served)
+    wanted = sa.select(things.c.parent).order_by(things.c.id)
+    both = [await served.connect() for _ in range(2)]
+    for each in both:
+        assert [row.parent for row in await each.execute(wanted)] == [None, 1, 2]
+    async with both[0].begin():
+        await both[0].execute(sa.text("alter table things alter column parent type varchar using 'p' || parent"))
+    with pytest.raises(sa.exc.DBAPIError):
+        await both[1].execute(wanted)
+    for each in both:
+        await each.close()
+    for _ in range(2):
+        connection = await served.connect()
+        assert [row.parent for row in await connection.execute(wanted)] == [None, "p1", "p2"]
+        both.append(connection)
+    for each in both[2:]:
+        await each.close()
+
+
+async def test_connections_are_used_again_and_those_of_no_use_are_not(
+    served: on_postgresql.Engine, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sa.select(sa.literal_column("pg_backend_pid()"))
+
+    async def pid() -> int:
+        connection = await served.connect()
+        try:
+            return int((await connection.execute(one)).scalar())
+        finally:
+            await connection.close()
+
+    first = await pid()
+    assert await pid() == first
+    connection = await served.connect()
+    with pytest.raises(sa.exc.DBAPIError) as gone:
+        await connection.execute(sa.text("select pg_terminate_backend(pg_backend_pid())"))
+    assert gone.value.connection_invalidated
+    await connection.close()
+    second = await pid()
+    assert second != first
+    # The server ends it while nobody uses it.
+    killer = on_postgresql.Engine(postgres.url.format(database="plans"))
+    other = await killer.connect()
+    await other.execute(sa.text(f"select pg_terminate_backend({second})"))
+    async with asyncio.timeout(10):
+        while not served._free[0].driver.is_closed():
+            await asyncio.sleep(0.01)
+    third = await pid()
+    assert third not in (first, second)
+    # One that rested is asked first.
+    monkeypatch.setattr(on_postgresql, "REST_SECONDS", -1.0)
+    assert await served._free[0].answers() is False, "a question that gets no time is no answer"
+    assert await pid() != third
+    monkeypatch.undo()
+    # There are so many and no more; who waits gets the next that is free.
+    monkeypatch.setattr(on_postgresql, "ROOM_SECONDS", 0.05)
+    taken = [await served.connect() for _ in range(on_postgresql.CONNECTIONS)]
+    with pytest.raises(OSError, match="in use"):
+        await served.connect()
+    await taken.pop().close()
+    taken.append(await served.connect())
+    # What is not needed is closed after a while, what was in use when all were closed as it comes back.
+    monkeypatch.setattr(on_postgresql, "KEPT_SECONDS", 0.0)
+    for each in taken[:4]:
+        await each.close()
+    assert len(served._free) < 4
+    await served.dispose()
+    for each in taken[4:]:
+        await each.close()
+    assert served._free == []
+    await other.close()
+    await killer.dispose()
+
+
+async def test_a_cancel_in_a_transaction_rolls_it_back(served: on_postgresql.Engine) -> None:
+    await afresh(served)
+    inside = asyncio.Event()
+
+    async def change() -> None:
+        connection = await served.connect()
+        try:
+            async with connection.begin():
+                await connection.execute(things.delete())
+                inside.set()
+                await connection.execute(sa.text("select pg_sleep(60)"))
+        finally:
+            await connection.close()
+
+    task = asyncio.create_task(change())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    connection = await served.connect()
+    assert (await connection.execute(sa.select(sa.func.count()).select_from(things))).scalar() == 3
+    await connection.close()

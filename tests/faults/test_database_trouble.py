@@ -127,10 +127,11 @@ async def test_postgresql_with_a_lock_and_for_reading_only(postgres: Any) -> Non
                 await tx.execute(sa.text(f'alter database "{name}" set default_transaction_read_only = on'))
             await database._writer.dispose()
             await _fails(database, "database.read_only")
-            async with database._writer.connect() as connection:
-                await connection.execute(sa.text("set transaction read write"))
-                await connection.execute(sa.text(f'alter database "{name}" reset default_transaction_read_only'))
-                await connection.commit()
+            connection = await database._writer.connect()
+            await connection.execute(sa.text("set transaction read write"))
+            await connection.execute(sa.text(f'alter database "{name}" reset default_transaction_read_only'))
+            await connection.commit()
+            await connection.close()
             await database._writer.dispose()
             await _goes_on(database)
     finally:

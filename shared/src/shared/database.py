@@ -14,25 +14,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 
-from shared import ids, tracing
+from shared import ids, postgres, sqlite, tracing
 from shared.clock import Clock
 from shared.context import Context, current, new_traceparent
 from shared.errors import Unavailable
 from shared.facts._base import Message, Order
 from shared.faults import point
-from shared.sqlite import WAIT_MS, Connection, Engine, to_json
+from shared.plans import Result
+from shared.sqlite import WAIT_MS
 
 if TYPE_CHECKING:
     from shared.queries.gateway import OrderAnswered
 
 
+Engine = postgres.Engine | sqlite.Engine
+
+
 class Tx:
     """One transaction: SQL, messages for the outbox, jobs, and what is to happen after the commit."""
 
-    def __init__(self, connection: AsyncConnection | Connection, database: Database) -> None:
+    def __init__(self, connection: postgres.Connection | sqlite.Connection, database: Database) -> None:
         self.connection = connection
         self.database = database
         self._after: list[Callable[[], object]] = []
@@ -41,8 +45,8 @@ class Tx:
         self.answers: list[OrderAnswered] = []
 
     # -- SQL ---------------------------------------------------------------------------------------------------------
-    async def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
-        return await self.connection.execute(statement, parameters)  # type: ignore[return-value]
+    async def execute(self, statement: sa.Executable, parameters: Any = None) -> Result:
+        return await self.connection.execute(statement, parameters)
 
     async def all(self, statement: sa.Executable, parameters: Any = None) -> Sequence[sa.Row[Any]]:
         return (await self.connection.execute(statement, parameters)).all()
@@ -56,9 +60,9 @@ class Tx:
         return (await self.connection.execute(statement, parameters)).scalar()
 
     def _insert(self, table: sa.Table) -> Any:
-        return (postgresql if self.database.is_postgresql else sqlite).insert(table)
+        return (postgresql if self.database.is_postgresql else sqlite_dialect).insert(table)
 
-    async def _write_row(self, kind: tuple[Any, ...], make: Callable[[], Any], values: Mapping[str, Any]) -> sa.CursorResult[Any]:
+    async def _write_row(self, kind: tuple[Any, ...], make: Callable[[], Any], values: Mapping[str, Any]) -> Result:
         # Building a statement costs more than running it. One that has plain values is built once and kept.
         if any(isinstance(value, sa.ClauseElement) for value in values.values()):
             return await self.connection.execute(make().values(**values))
@@ -217,11 +221,20 @@ class Tx:
                 await self.database.tell_relay(self)
 
 
+_ONE: sa.Select[Any] = sa.select(sa.literal_column("1"))
+_NOW = sa.select(sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1000, sa.BigInteger))
+
+
 class Database:
     """One service's database. Made by `open_database`."""
 
     def __init__(
-        self, name: str, metadata: sa.MetaData, writer: AsyncEngine | Engine, reader: AsyncEngine | Engine, clock: Clock
+        self,
+        name: str,
+        metadata: sa.MetaData,
+        writer: postgres.Engine | sqlite.Engine,
+        reader: postgres.Engine | sqlite.Engine,
+        clock: Clock,
     ) -> None:
         self.name = name
         self.metadata = metadata
@@ -266,7 +279,7 @@ class Database:
             self.trouble = troubled(self.name, error) or away(self.name, error)
             raise self.trouble from error
         try:
-            async with connection.begin() if self.is_postgresql else connection.begin(durable=durable):
+            async with connection.begin(durable=durable):
                 tx = Tx(connection, self)
                 yield tx
                 await tx._flush()
@@ -308,7 +321,7 @@ class Database:
         """Raise the Unavailable that reading, or since the last writing failed writing, gets now. A transaction that failed for a
         reason which is gone is forgotten by this."""
         async with self.read() as tx:
-            await tx.scalar(sa.text("select 1"))
+            await tx.scalar(_ONE)
         lease = self.metadata.tables.get("lease")
         if self.trouble is not None and lease is not None:
             # A page of the file at least: on a full disk a smaller try could still succeed.
@@ -320,7 +333,7 @@ class Database:
     async def now_ms(self, tx: Tx) -> int:
         """The clock that leases run on: the database's on PostgreSQL, the monotonic one (same boot) on SQLite."""
         if self.is_postgresql:
-            return int(await tx.scalar(sa.text("select (extract(epoch from clock_timestamp()) * 1000)::bigint")))
+            return int(await tx.scalar(_NOW))
         return int(self.clock.monotonic() * 1000)
 
     async def close(self) -> None:
@@ -385,18 +398,6 @@ def away(name: str, error: Exception) -> Unavailable:
     return Unavailable("database.away", f"the database of {name} does not answer: {first}", "Nothing is lost; it is tried again.")
 
 
-def postgresql_engine(url: str) -> AsyncEngine:
-    """An engine with a small pool; statements give up a lock after 5 s rather than wait for ever."""
-    return create_async_engine(
-        url,
-        pool_size=4,
-        max_overflow=4,
-        pool_pre_ping=True,
-        json_serializer=to_json,
-        connect_args={"server_settings": {"lock_timeout": "5000"}, "timeout": 5},
-    )
-
-
 @asynccontextmanager
 async def open_engines(
     name: str, metadata: sa.MetaData, *, path: Path, url: str, clock: Clock, synchronous: str = "FULL", wait_ms: int = WAIT_MS
@@ -406,15 +407,15 @@ async def open_engines(
     `wait_ms`: how long a writer of a file waits for another process that writes it.
     """
     if url:
-        writer = postgresql_engine(url)
+        writer = postgres.Engine(url)
         database = Database(name, metadata, writer, writer, clock)
     else:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = Database(
             name,
             metadata,
-            Engine(path, writes=True, synchronous=synchronous, wait_ms=wait_ms),
-            Engine(path, writes=False, synchronous=synchronous),
+            sqlite.Engine(path, writes=True, synchronous=synchronous, wait_ms=wait_ms),
+            sqlite.Engine(path, writes=False, synchronous=synchronous),
             clock,
         )
     try:

@@ -17,7 +17,7 @@ from shared.sqlite import as_always
 async def rows(tx: Tx, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """All rows that a statement gives."""
     if tx.database.is_postgresql:
-        return [tuple(row) for row in (await tx.connection.exec_driver_sql(statement, tuple(parameters))).all()]  # type: ignore[union-attr]
+        return [tuple(row) for row in await tx.connection.rows(statement, parameters)]  # type: ignore[union-attr]
     driver = (await tx.connection.get_raw_connection()).driver_connection
     try:
         return driver.execute(statement, parameters).fetchall()
@@ -30,7 +30,7 @@ async def many(tx: Tx, statement: str, values: Sequence[Sequence[Any]]) -> int:
     if not values:
         return 0
     if tx.database.is_postgresql:
-        await tx.connection.exec_driver_sql(statement, list(values))  # type: ignore[union-attr]
+        await tx.connection.many(statement, list(values))  # type: ignore[union-attr]
         return -1
     driver = (await tx.connection.get_raw_connection()).driver_connection
     try:

@@ -4,8 +4,7 @@ A statement on a local file takes some tens of microseconds. To hand each one to
 that, and a hundred times on a busy machine, because the interpreter has to switch threads twice. So statements run where they
 are called. What can take long does not: a durable commit waits for the disk, and `BEGIN IMMEDIATE` for another process.
 
-SQLAlchemy makes the SQL and says what type each value has; the common statements (`Plan`) are run without its execution context and
-its result, which take three times as long as SQLite does. What a `Plan` cannot run, SQLAlchemy runs on the same connection.
+Common statements are run as `shared.plans` says; what a `Plan` cannot run, SQLAlchemy runs on the same connection.
 
 The classes have the part of SQLAlchemy's asynchronous ones that `shared.database` and the migrations use.
 """
@@ -13,20 +12,18 @@ The classes have the part of SQLAlchemy's asynchronous ones that `shared.databas
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.engine.row import Row
 from sqlalchemy.pool import QueuePool, StaticPool
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import ClauseElement
+
+from shared.plans import Plans, Result, to_json
 
 # So many statements run before others have a turn, so that a long transaction does not keep the process from answering.
 STATEMENTS_A_TURN = 40
@@ -34,81 +31,6 @@ WAIT_MS = 5000
 """How long a transaction waits for another process that writes, in milliseconds, unless told otherwise."""
 KEPT = 2
 """So many connections stay open when nobody uses them."""
-PLANS = 1000
-"""So many statements are remembered; a service has some hundreds."""
-
-
-def to_json(value: Any) -> str:
-    """JSON as it is stored: compact, ASCII."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
-
-
-class Result:
-    """What a statement gave: all its rows, and how many rows it changed (-1 when it changes none)."""
-
-    __slots__ = ("_rows", "rowcount")
-
-    def __init__(self, rows: list[Row[Any]], rowcount: int) -> None:
-        self._rows, self.rowcount = rows, rowcount
-
-    def __iter__(self) -> Iterator[Row[Any]]:
-        return iter(self._rows)
-
-    def all(self) -> list[Row[Any]]:
-        return self._rows
-
-    def first(self) -> Row[Any] | None:
-        return self._rows[0] if self._rows else None
-
-    def scalar(self) -> Any:
-        """The first column of the first row, or None."""
-        return self._rows[0][0] if self._rows else None
-
-
-class Plan:
-    """How a compiled statement is run: its text, what makes its values ready, what makes rows of what comes back."""
-
-    __slots__ = ("_bound", "_compiled", "_keys", "_make", "text")
-
-    def __init__(self, compiled: SQLCompiler) -> None:
-        self._compiled = compiled
-        self.text = str(compiled)
-        ready = compiled._bind_processors
-        self._bound = [(name, ready.get(name)) for name in compiled.positiontup or ()]
-        columns = compiled._result_columns
-        self._make: tuple[Any, ...] | None = None
-        if columns:
-            made = [cast(Any, column.type)._cached_result_processor(compiled.dialect, None) for column in columns]
-            known = SimpleResultMetaData(
-                [column.keyname for column in columns],
-                # By column too, not by the names that a labelled one had before.
-                extra=[tuple(each for each in column.objects if isinstance(each, ClauseElement)) for column in columns],
-            )
-            self._make = known, made if any(made) else None, known._key_to_index
-
-    @staticmethod
-    def fits(compiled: Any) -> bool:
-        """Whether there is nothing about a statement that only SQLAlchemy's own execution does."""
-        return (
-            isinstance(compiled, SQLCompiler)
-            and not compiled.post_compile_params  # IN, written anew for each number of values
-            and not compiled.literal_execute_params
-            and not compiled.insert_prefetch  # defaults made by Python
-            and not compiled.update_prefetch
-            and not (compiled._result_columns and compiled._textual_ordered_columns)
-        )
-
-    def values(self, given: Mapping[str, Any] | None, extracted: Any, collected: Any) -> tuple[Any, ...]:
-        named = self._compiled.construct_params(
-            cast(Any, given), extracted_parameters=extracted, escape_names=False, _collected_params=collected
-        )
-        return tuple(named[name] if ready is None else ready(named[name]) for name, ready in self._bound)
-
-    def rows(self, found: list[tuple[Any, ...]]) -> list[Row[Any]]:
-        if self._make is None:
-            return []
-        known, made, index = self._make
-        return [Row(known, made, index, each) for each in found]
 
 
 class Connection:
@@ -132,7 +54,7 @@ class Connection:
     def _run(self, statement: sa.Executable, parameters: Any) -> Result:
         many = isinstance(parameters, list | tuple)
         first = (parameters[0] if parameters else None) if many else parameters
-        found = self._engine.plan(statement, first, many)
+        found = self._engine.plans.find(statement, first, many)
         if found is None:
             done = self.sync_connection.execute(statement, parameters)
             return Result(cast("list[Row[Any]]", done.all()) if done.returns_rows else [], done.rowcount)
@@ -200,8 +122,7 @@ class Engine:
         # A commit waits for the disk under FULL. Under NORMAL it does not, and a thread would only cost.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit") if writes and synchronous != "OFF" else None
         self._durable = self._waits = synchronous == "FULL"
-        self._compiled: dict[Any, Any] = {}
-        self._plans: dict[Any, Plan | None] = {}
+        self.plans = Plans(self.dialect, lambda plan: plan.learn(None))
         self._free: list[sa.Connection] = []  # of the readers; the writer has one
 
         @sa.event.listens_for(self.sync_engine, "connect")
@@ -246,23 +167,6 @@ class Engine:
         self.sync_engine.dispose()
         if self._thread:
             self._thread.shutdown(wait=True)
-
-    # -- statements --------------------------------------------------------------------------------------------------
-    def plan(self, statement: Any, given: Mapping[str, Any] | None, many: bool) -> tuple[Plan, Any, Any] | None:
-        """The plan of a statement, and the values that are written into it. None when SQLAlchemy has to run it."""
-        if not isinstance(statement, ClauseElement) or isinstance(statement, sa.TextClause) or (many and given is None):
-            return None
-        if len(self._plans) > PLANS:
-            self._compiled.clear()
-            self._plans.clear()
-        compiled, extracted, collected, _ = statement._compile_w_cache(
-            self.dialect, compiled_cache=self._compiled, column_keys=sorted(given) if given else [], for_executemany=many
-        )
-        try:
-            plan = self._plans[compiled]
-        except KeyError:
-            plan = self._plans[compiled] = Plan(cast(SQLCompiler, compiled)) if Plan.fits(compiled) else None
-        return None if plan is None or (many and plan._make is not None) else (plan, extracted, collected)
 
     # -- transactions ------------------------------------------------------------------------------------------------
     async def begin_immediate(self, driver: Any, *, durable: bool = True) -> None:

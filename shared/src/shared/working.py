@@ -24,8 +24,8 @@ from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
 from shared.faults import point
 from shared.jobs import Job, Worker
 from shared.metrics import JOB_BUCKETS, Durations
+from shared.plans import to_json
 from shared.processes import Mark
-from shared.sqlite import to_json
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # What lies further ahead than any delay or lease was written on another clock: before a restart of the machine (SQLite runs on the

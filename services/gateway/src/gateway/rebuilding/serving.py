@@ -217,5 +217,5 @@ class ReadModel(Database):
 
 
 _TRY_LOCK = sa.text("select pg_try_advisory_lock(hashtext(:key))")
-_LOCK_SHARED = sa.text("select pg_advisory_xact_lock_shared(hashtext(:key))")
+_LOCK_SHARED = sa.select(sa.func.pg_advisory_xact_lock_shared(sa.func.hashtext(sa.bindparam("key", type_=sa.String))))
 _LOCK = sa.text("select pg_advisory_xact_lock(hashtext(:key))")
