@@ -398,3 +398,34 @@ async def test_a_cancel_in_a_transaction_rolls_it_back(served: on_postgresql.Eng
     connection = await served.connect()
     assert (await connection.execute(sa.select(sa.func.count()).select_from(things))).scalar() == 3
     await connection.close()
+
+
+async def test_a_cancel_at_any_moment_spoils_nothing_for_the_next(served: on_postgresql.Engine, postgres: Postgres) -> None:
+    """What the next transaction commits is there for everybody: it is no part of one that was cancelled while it began or ended."""
+    await afresh(served)
+    other = on_postgresql.Engine(postgres.url.format(database="plans"))
+    watching = await other.connect()
+    count = sa.select(sa.func.count()).select_from(things).where(things.c.id >= 100)
+
+    async def insert(number: int) -> None:
+        connection = await served.connect()
+        try:
+            async with connection.begin():
+                await connection.execute(things.insert(), {"id": number, "name": f"n{number}"})
+                await connection.execute(sa.text("select 1"))
+        finally:
+            await connection.close()
+
+    moments = 120
+    for turns in range(moments):
+        task = asyncio.create_task(insert(turns - 1000))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await insert(100 + turns)
+        assert (await watching.execute(count)).scalar() == turns + 1, turns
+    assert len(served._free) == 1 and not served._free[0].driver.is_in_transaction()
+    assert served._room._value == on_postgresql.CONNECTIONS
+    await watching.close()
+    await other.dispose()

@@ -45,7 +45,9 @@ class Connection:
         self.driver = adapter.driver_connection
         self._prepared: dict[str, Any] = {}
         self._era = engine.era
-        self._broken = False
+        self._spoilt = False  # what the server made of it is not known: it is closed, not used again
+        self._inside = False  # from before a transaction begins until it has ended well
+        self.lent = False
         self.rests_since = 0.0
         self.life = engine.life
 
@@ -55,7 +57,11 @@ class Connection:
         first = (parameters[0] if parameters else None) if many else parameters
         found = self._engine.plans.find(statement, first, many)
         if found is None:
-            done = await self._sqlalchemy.execute(statement, parameters)
+            try:
+                done = await self._sqlalchemy.execute(statement, parameters)
+            except asyncio.CancelledError:
+                self._spoilt = True
+                raise
             return Result(cast("list[Any]", done.all()) if done.returns_rows else [], done.rowcount)
         plan, extracted, collected = found
         if many:
@@ -66,7 +72,7 @@ class Connection:
             if plan.returns and not plan.learnt:
                 plan.learn([each.type.oid for each in prepared.get_attributes()])
             rows = await prepared.fetch(*plan.values(parameters, extracted, collected))
-        except Exception as error:
+        except BaseException as error:
             self._tell(error, plan.text)
         return Result(plan.rows(rows), changed(prepared.get_statusmsg()))
 
@@ -75,7 +81,7 @@ class Connection:
         try:
             prepared = self._prepared.get(text) or await self._prepare(text)
             return cast("list[Any]", await prepared.fetch(*values))
-        except Exception as error:
+        except BaseException as error:
             self._tell(error, text)
 
     async def many(self, text: str, values: Sequence[Sequence[Any]]) -> None:
@@ -83,7 +89,7 @@ class Connection:
         try:
             prepared = self._prepared.get(text) or await self._prepare(text)
             await prepared.executemany(values)
-        except Exception as error:
+        except BaseException as error:
             self._tell(error, text)
 
     async def _prepare(self, text: str) -> Any:
@@ -92,8 +98,14 @@ class Connection:
         prepared = self._prepared[text] = await self.driver.prepare(text)
         return prepared
 
-    def _tell(self, error: Exception, text: str) -> NoReturn:
-        """Raise the error as SQLAlchemy does. Without the values: nobody knows what is among them."""
+    def _tell(self, error: BaseException, text: str) -> NoReturn:
+        """Raise the error as SQLAlchemy does. Without the values: nobody knows what is among them.
+
+        After a cancel the connection is not used again: the server may have done what was asked, or be about to.
+        """
+        if not isinstance(error, Exception):
+            self._spoilt = True
+            raise error
         dialect = self._engine.dialect
         told: Exception = error
         try:
@@ -101,10 +113,10 @@ class Connection:
         except Exception as translated:
             told = translated
         if not isinstance(told, dialect.loaded_dbapi.Error):
-            self._broken = True
+            self._spoilt = True
             raise told
         gone = dialect.is_disconnect(told, self._adapter, None)
-        self._broken = self._broken or gone
+        self._spoilt = self._spoilt or gone
         if isinstance(told, dialect.loaded_dbapi.InvalidCachedStatementError):
             self._engine.era += 1  # a table has changed: every connection prepares its statements anew
         raise sa.exc.DBAPIError.instance(
@@ -122,23 +134,28 @@ class Connection:
     # -- transactions ------------------------------------------------------------------------------------------------
     @asynccontextmanager
     async def begin(self, *, durable: bool = True) -> AsyncIterator[None]:
-        """A transaction: committed at the end of the block, rolled back by an exception."""
+        """A transaction: committed at the end of the block, rolled back by an exception.
+
+        Only one that began and ended as it should leaves a connection that others may have. A cancel while it begins would else
+        leave it open on the server, and what the next one commits would be a part of it and never be committed.
+        """
+        self._inside = True
         try:
             await self._adapter._start_transaction()
-        except Exception as error:
+        except BaseException as error:
+            self._spoilt = True
             self._tell(error, "BEGIN")
-        # Until it has ended well, nobody else may have this connection.
-        broken, self._broken = self._broken, True
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             # What is wrong is told by that error; a connection that cannot roll back is thrown away.
-            with contextlib.suppress(Exception):
-                await self._end(commit=False)
-                self._broken = broken or self.driver.is_closed()
+            if isinstance(error, Exception):
+                with contextlib.suppress(Exception):
+                    await self._end(commit=False)
+                    self._inside = False
             raise
         await self._end(commit=True)
-        self._broken = broken
+        self._inside = False
 
     async def _end(self, *, commit: bool) -> None:
         """End the transaction, and SQLAlchemy's own thought of it when it ran a statement."""
@@ -150,7 +167,7 @@ class Connection:
             return
         try:
             await (transaction.commit() if commit else transaction.rollback())
-        except Exception as error:
+        except BaseException as error:
             self._tell(error, "COMMIT" if commit else "ROLLBACK")
 
     async def commit(self) -> None:
@@ -160,18 +177,25 @@ class Connection:
     # -- life --------------------------------------------------------------------------------------------------------
     async def invalidate(self) -> None:
         """Never use it again."""
-        self._broken = True
+        self._spoilt = True
 
     async def close(self) -> None:
         """Give it back."""
+        if not self.lent:
+            return
         try:
-            if not self._broken and not self.driver.is_closed():
-                await self._end(commit=False)
+            if self._usable:
+                await self._end(commit=False)  # what SQLAlchemy began to read
         except BaseException:
-            self._broken = True
+            self._spoilt = True
             raise
         finally:
-            await self._engine.take_back(self, self._broken or self.driver.is_closed())
+            self.lent = False
+            await self._engine.take_back(self, self._usable and not self.driver.is_in_transaction())
+
+    @property
+    def _usable(self) -> bool:
+        return not (self._spoilt or self._inside or self.driver.is_closed())
 
     async def answers(self) -> bool:
         """Whether it can be used again."""
@@ -227,20 +251,23 @@ class Engine:
             while self._free:
                 given = self._free.pop()
                 if await given.answers():
+                    given.lent = True
                     return given
                 await given.end()
             connection = await self._engine.connect()
             raw = cast(Any, await connection.get_raw_connection())
-            return Connection(self, connection, raw.dbapi_connection)
+            made = Connection(self, connection, raw.dbapi_connection)
+            made.lent = True
+            return made
         except BaseException:
             self._room.release()
             raise
 
-    async def take_back(self, connection: Connection, broken: bool) -> None:
+    async def take_back(self, connection: Connection, usable: bool) -> None:
         """Keep it for the next caller, or close it."""
         try:
             now = time.monotonic()
-            if broken or connection.life != self.life:
+            if not usable or connection.life != self.life:
                 await connection.end()
             else:
                 connection.rests_since = now
