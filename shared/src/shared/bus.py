@@ -6,13 +6,14 @@ FastStream's JetStream loop loses, doubles or reorders messages under load.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from shared import tracing
+from shared import tasks, tracing
 from shared.connection import Connection, client_of
 from shared.context import Context, current, new_traceparent
 from shared.errors import Broken, KiopsError, Rejected, Unavailable
@@ -38,6 +39,8 @@ LOGS = "LOGS"
 SERVICES = ("gateway", "webhook", "builder", "scanner", "gate", "deployer", "operator-proxy")
 LOG_WRITERS = ("builder", "scanner", "deployer", "operator-proxy")
 LOG_READERS = ("gateway",)
+LOOK_AGAIN_SECONDS = (1.0, 3.0)
+"""After so long without a new line, what is stored of a log is read once more."""
 REBUILD = {"gateway": "gateway-rebuild"}
 """The second durable of a service that can make its tables again from the first fact, beside those that serve."""
 
@@ -267,37 +270,68 @@ class Bus(Connection):
                 raise Unavailable("bus.away", "the connection to nats-server was lost", "Reload the page.")
 
     async def _follow(self, client: Client, subject: str, from_line: int) -> AsyncIterator[dict[str, Any]]:
-        """As `read_log`, as long as this connection lasts."""
+        """As `read_log`, as long as this connection lasts.
+
+        nats-server hands a message to subscribers before it has stored it: one that was sent just before we subscribed may be in
+        neither place when we look. So what is stored is read again a little later, and at once when lines are missing.
+        """
         live = await client.subscribe(subject)
+        messages, coming = live.messages, None
+        looks = list(LOOK_AGAIN_SECONDS)
+        sequence, last, reached = 1, -1, 0
+        told: set[tuple[int, int, bool]] = set()  # what came live, and is found stored too
+        held: dict[str, Any] | None = None
         try:
-            last = -1
-            async for message in self._stored_log(subject):
-                last = message["from"] + len(message["lines"])
-                if last > from_line or message.get("end"):
+            while True:
+                async for number, message in self._stored_log(subject, sequence):
+                    sequence = number + 1
+                    if _lines(message) in told:
+                        continue
+                    last = reached = message["from"] + len(message["lines"])
+                    if last > from_line or message.get("end"):
+                        yield message
+                    if message.get("end"):
+                        return
+                looked = True
+                while True:
+                    if held is None:
+                        coming = coming or asyncio.ensure_future(anext(messages))
+                        await asyncio.wait({coming}, timeout=looks[0] if looks else None)
+                        if not coming.done():
+                            looks.pop(0)
+                            break
+                        try:
+                            raw = coming.result()
+                        except StopAsyncIteration:
+                            return
+                        finally:
+                            coming = None
+                        if not raw.data:
+                            continue
+                        held, looked = json.loads(raw.data), False
+                    if held["lines"] and held["from"] > reached and not looked:
+                        break
+                    message, held = held, None
+                    if message["from"] + len(message["lines"]) <= last and message["lines"]:
+                        continue
+                    told.add(_lines(message))
+                    reached = message["from"] + len(message["lines"])
                     yield message
-                if message.get("end"):
-                    return
-            async for raw in live.messages:
-                if not raw.data:
-                    continue
-                message = json.loads(raw.data)
-                if message["from"] + len(message["lines"]) <= last and message["lines"]:
-                    continue
-                yield message
-                if message.get("end"):
-                    return
+                    if message.get("end"):
+                        return
         finally:
+            await tasks.end(coming)
             with contextlib.suppress(Exception):
                 await live.unsubscribe()
 
-    async def _stored_log(self, subject: str) -> AsyncIterator[dict[str, Any]]:
-        sequence = 1
+    async def _stored_log(self, subject: str, sequence: int) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+        """What is stored of a log from this place of the stream on: (place, message)."""
         while True:
             found = 0
             async for headers, data in self._direct_batch(LOGS, subject, sequence, 500):
                 found += 1
                 sequence = int(headers["Nats-Sequence"]) + 1
-                yield json.loads(data)
+                yield sequence - 1, json.loads(data)
             if found < 500:
                 return
 
@@ -327,6 +361,10 @@ def _raw(handle: Callable[[Any], Awaitable[bytes | None]]) -> Callable[[Any], Aw
         return await handle(message)
 
     return answer
+
+
+def _lines(message: dict[str, Any]) -> tuple[int, int, bool]:
+    return message["from"], len(message["lines"]), bool(message.get("end"))
 
 
 def _about(name: str, kind: str, query: Query) -> dict[str, str]:
