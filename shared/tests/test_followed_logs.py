@@ -12,19 +12,32 @@ from shared.bootstrap import bootstrap
 from shared.bus import Bus
 from shared.testing.nats import NatsServer
 
-from shared import bus as bus_module
-
 SUBJECT = "log.builder.main.job_1"
 
 
+class Blind(Bus):
+    """Finds nothing stored when it looks first, as if nats-server had not stored yet what it handed out."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.looked = asyncio.Event()
+
+    async def _direct_batch(self, *arguments: Any) -> AsyncIterator[tuple[dict[str, str], bytes]]:
+        if not self.looked.is_set():
+            self.looked.set()
+            return
+        async for found in super()._direct_batch(*arguments):
+            yield found
+
+
 @pytest.fixture
-async def buses(nats: NatsServer) -> AsyncIterator[tuple[Bus, Bus]]:
+async def buses(nats: NatsServer) -> AsyncIterator[tuple[Bus, Blind]]:
     """builder's, which writes, and the gateway's, which reads."""
     await bootstrap(nats.url, nats.keys)
-    both = [Bus(name, nats.url, nats.keys / f"{name}.nk") for name in ("builder", "gateway")]
+    both = Bus("builder", nats.url, nats.keys / "builder.nk"), Blind("gateway", nats.url, nats.keys / "gateway.nk")
     for each in both:
         await each.open()
-    yield both[0], both[1]
+    yield both
     for each in both:
         await each.close()
 
@@ -32,21 +45,6 @@ async def buses(nats: NatsServer) -> AsyncIterator[tuple[Bus, Bus]]:
 async def say(bus: Bus, first: int, count: int, *, end: bool = False) -> None:
     lines = [[0, "build", 1, f"line {number}"] for number in range(first, first + count)]
     await bus.publish_log(SUBJECT, json.dumps({"from": first, "lines": lines, "progress": None, "end": end}).encode())
-
-
-async def blind_at_first(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """The first look at what is stored finds nothing, as if it were not stored yet. The event says that it was made."""
-    real, looked = bus._direct_batch, asyncio.Event()
-
-    async def batch(*arguments: Any) -> AsyncIterator[tuple[dict[str, str], bytes]]:
-        if not looked.is_set():
-            looked.set()
-            return
-        async for found in real(*arguments):
-            yield found
-
-    monkeypatch.setattr(bus, "_direct_batch", batch)
-    return looked
 
 
 async def heard(bus: Bus) -> list[int]:
@@ -57,30 +55,28 @@ async def heard(bus: Bus) -> list[int]:
     return found
 
 
-async def test_a_line_in_neither_place_is_found_a_little_later(buses: tuple[Bus, Bus], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_line_in_neither_place_is_found_a_little_later(buses: tuple[Bus, Blind]) -> None:
     builder, gateway = buses
-    monkeypatch.setattr(bus_module, "LOOK_AGAIN_SECONDS", (0.05, 0.05))
+    gateway.look_again_seconds = (0.05, 0.05)
     await say(builder, 0, 2, end=True)
-    await blind_at_first(gateway, monkeypatch)
     assert await heard(gateway) == [0, 1]
 
 
-async def test_a_missing_line_is_fetched_before_the_next_is_shown(buses: tuple[Bus, Bus], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_line_is_fetched_before_the_next_is_shown(buses: tuple[Bus, Blind]) -> None:
     builder, gateway = buses
-    monkeypatch.setattr(bus_module, "LOOK_AGAIN_SECONDS", (60.0,))
+    gateway.look_again_seconds = (60.0,)
     await say(builder, 0, 2)
-    looked = await blind_at_first(gateway, monkeypatch)
     hearing = asyncio.create_task(heard(gateway))
-    await looked.wait()
+    await gateway.looked.wait()
     for first in range(2, 40, 2):
         await say(builder, first, 2)
     await say(builder, 40, 0, end=True)
     assert await hearing == list(range(40)), "every line once, in order"
 
 
-async def test_what_came_live_is_not_told_again(buses: tuple[Bus, Bus], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_came_live_is_not_told_again(buses: tuple[Bus, Blind]) -> None:
     builder, gateway = buses
-    monkeypatch.setattr(bus_module, "LOOK_AGAIN_SECONDS", (0.01,) * 40)
+    gateway.look_again_seconds = (0.01,) * 40
     hearing = asyncio.create_task(heard(gateway))
     for first in range(0, 30, 3):
         await say(builder, first, 3)

@@ -109,12 +109,16 @@ async def by_us(engine: Any, statement: Any, parameters: Any) -> tuple[Any, ...]
 
 def by_sqlalchemy(engine: sa.Engine, statement: Any, parameters: Any) -> tuple[Any, ...]:
     with engine.begin() as connection:
-        done = connection.execute(statement, parameters)
-        rows = done.all() if done.returns_rows else []
-        # RETURNING counts as it is read; SQLAlchemy asks before.
-        changed = len(rows) if done.returns_rows and statement.is_dml else done.rowcount
-        after = connection.execute(sa.select(things).order_by(things.c.id)).all()
-        return [tuple(row) for row in rows], [row._fields for row in rows], changed, [tuple(row) for row in after]
+        return theirs_on(connection, statement, parameters)
+
+
+def theirs_on(connection: sa.Connection, statement: Any, parameters: Any) -> tuple[Any, ...]:
+    done = connection.execute(statement, parameters)
+    rows = done.all() if done.returns_rows else []
+    # RETURNING counts as it is read; SQLAlchemy asks SQLite before.
+    changed = len(rows) if done.returns_rows and statement.is_dml else done.rowcount
+    after = connection.execute(sa.select(things).order_by(things.c.id))
+    return [tuple(row) for row in rows], [row._fields for row in rows], changed, [tuple(row) for row in after]
 
 
 @pytest.mark.parametrize("number", range(len(RUN_BY_A_PLAN) + len(ONLY_SQLITE) + len(LEFT_TO_SQLALCHEMY)))
@@ -262,13 +266,6 @@ async def test_a_statement_on_postgresql_gives_what_sqlalchemy_gives(served: on_
         assert told[0][:2] == told[1][:2] == told[2][:2] and told[0][3:] == told[1][3:] == told[2][3:], statement
         if not many:  # SQLAlchemy does not count those either
             assert told[0] == told[1] == told[2], statement
-
-
-def theirs_on(connection: sa.Connection, statement: Any, parameters: Any) -> tuple[Any, ...]:
-    done = connection.execute(statement, parameters)
-    rows = done.all() if done.returns_rows else []
-    after = connection.execute(sa.select(things).order_by(things.c.id)).all()
-    return [tuple(row) for row in rows], [row._fields for row in rows], done.rowcount, [tuple(row) for row in after]
 
 
 async def test_an_error_of_postgresql_is_sqlalchemys_and_holds_no_value(served: on_postgresql.Engine) -> None:

@@ -221,7 +221,8 @@ async def server(root: Path) -> AsyncIterator[Server]:
     try:
         yield ours
     finally:
-        await tasks.end(watching)
+        for error in await tasks.end(watching):
+            ours._log.error("nats-server was no longer watched", error=f"{type(error).__name__}: {error}")
         await ours.close()
 
 

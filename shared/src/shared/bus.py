@@ -39,8 +39,6 @@ LOGS = "LOGS"
 SERVICES = ("gateway", "webhook", "builder", "scanner", "gate", "deployer", "operator-proxy")
 LOG_WRITERS = ("builder", "scanner", "deployer", "operator-proxy")
 LOG_READERS = ("gateway",)
-LOOK_AGAIN_SECONDS = (1.0, 3.0)
-"""After so long without a new line, what is stored of a log is read once more."""
 REBUILD = {"gateway": "gateway-rebuild"}
 """The second durable of a service that can make its tables again from the first fact, beside those that serve."""
 
@@ -144,6 +142,9 @@ def answered_on(query: type[Query], service: str) -> str:
 
 class Bus(Connection):
     """One service's connection, and what is said over it: requests, queries and their answers, live logs."""
+
+    look_again_seconds: tuple[float, ...] = (1.0, 3.0)
+    """After so long without a new line, what is stored of a log is read once more."""
 
     async def request(self, subject: str, body: bytes, *, headers: dict[str, str] | None = None, timeout_seconds: float = 5) -> Any:
         """Request and reply over the plain connection. Raises Unavailable `bus.away`, Denied."""
@@ -277,7 +278,7 @@ class Bus(Connection):
         """
         live = await client.subscribe(subject)
         messages, coming = live.messages, None
-        looks = list(LOOK_AGAIN_SECONDS)
+        looks = list(self.look_again_seconds)
         sequence, last, reached = 1, -1, 0
         told: set[tuple[int, int, bool]] = set()  # what came live, and is found stored too
         held: dict[str, Any] | None = None

@@ -232,8 +232,8 @@ class Database:
         self,
         name: str,
         metadata: sa.MetaData,
-        writer: postgres.Engine | sqlite.Engine,
-        reader: postgres.Engine | sqlite.Engine,
+        writer: Engine,
+        reader: Engine,
         clock: Clock,
     ) -> None:
         self.name = name
@@ -302,7 +302,10 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Tx]:
-        """A transaction that only reads: one consistent view."""
+        """What only reads.
+
+        One view for the whole block on SQLite; on PostgreSQL each statement sees what is committed when it begins.
+        """
         try:
             connection = await self._reader.connect()
         except (OSError, sa.exc.DBAPIError) as error:

@@ -96,7 +96,8 @@ class JobLog:
         if self.clipped:
             self.lines.append([0, "", 2, f"The log was cut after {MOST_LINES} lines."])
         self._closed = True
-        await tasks.end(self._task)
+        for error in await tasks.end(self._task):
+            raise error
         with contextlib.suppress(KiopsError):
             await self._send(end=True)
         if not self.lines:

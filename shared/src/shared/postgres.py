@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from shared import logging
 from shared.plans import Plans, Result, to_json
 
 CONNECTIONS = 8
@@ -67,28 +68,28 @@ class Connection:
         if many:
             await self.many(plan.text, [plan.values(each, extracted, collected) for each in parameters])
             return Result([], -1)
-        try:
-            prepared = self._prepared.get(plan.text) or await self._prepare(plan.text)
-            if plan.returns and not plan.learnt:
-                plan.learn([each.type.oid for each in prepared.get_attributes()])
-            rows = await prepared.fetch(*plan.values(parameters, extracted, collected))
-        except BaseException as error:
-            self._tell(error, plan.text)
+        rows, prepared = await self._fetch(plan.text, plan.values(parameters, extracted, collected))
+        if plan.returns and not plan.learnt:
+            plan.learn([each.type.oid for each in prepared.get_attributes()])
         return Result(plan.rows(rows), changed(prepared.get_statusmsg()))
 
     async def rows(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows of a statement as text, values as the driver takes them."""
-        try:
-            prepared = self._prepared.get(text) or await self._prepare(text)
-            return cast("list[Any]", await prepared.fetch(*values))
-        except BaseException as error:
-            self._tell(error, text)
+        return (await self._fetch(text, values))[0]
 
     async def many(self, text: str, values: Sequence[Sequence[Any]]) -> None:
         """Run a statement as text for each of these."""
         try:
             prepared = self._prepared.get(text) or await self._prepare(text)
             await prepared.executemany(values)
+        except BaseException as error:
+            self._tell(error, text)
+
+    async def _fetch(self, text: str, values: Sequence[Any]) -> tuple[list[Any], Any]:
+        """The rows, and the prepared statement that gave them."""
+        try:
+            prepared = self._prepared.get(text) or await self._prepare(text)
+            return await prepared.fetch(*values), prepared
         except BaseException as error:
             self._tell(error, text)
 
@@ -148,14 +149,20 @@ class Connection:
         try:
             yield
         except BaseException as error:
-            # What is wrong is told by that error; a connection that cannot roll back is thrown away.
             if isinstance(error, Exception):
-                with contextlib.suppress(Exception):
-                    await self._end(commit=False)
-                    self._inside = False
+                await self._roll_back()
             raise
         await self._end(commit=True)
         self._inside = False
+
+    async def _roll_back(self) -> None:
+        """What went wrong is told by its own error; a connection that cannot even roll back is closed, and the log says why."""
+        try:
+            await self._end(commit=False)
+        except Exception as error:
+            logging.get("shared").warning("a transaction was not rolled back; its connection is closed", error=str(error))
+        else:
+            self._inside = False
 
     async def _end(self, *, commit: bool) -> None:
         """End the transaction, and SQLAlchemy's own thought of it when it ran a statement."""
@@ -208,17 +215,23 @@ class Connection:
             try:
                 async with asyncio.timeout(REST_SECONDS):
                     await self.driver.execute("select 1")
-            except Exception:
+            except (self._theirs.PostgresError, self._theirs.InterfaceError, OSError, TimeoutError):
                 return False
         return True
 
     async def end(self) -> None:
-        """Close it for good."""
+        """Close it for good. That it cannot say goodbye to a server that is gone is no error."""
         self._prepared.clear()
-        with contextlib.suppress(Exception):
+        gone = (sa.exc.SQLAlchemyError, self._theirs.PostgresError, self._theirs.InterfaceError, OSError, TimeoutError)
+        with contextlib.suppress(*gone):
             await self._sqlalchemy.invalidate()
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(*gone):
             await self._sqlalchemy.close()
+
+    @property
+    def _theirs(self) -> Any:
+        """The driver's module, which only SQLAlchemy loads, and only where there is a PostgreSQL."""
+        return self._engine.dialect.loaded_dbapi.asyncpg
 
 
 class Engine:
@@ -250,10 +263,13 @@ class Engine:
         try:
             while self._free:
                 given = self._free.pop()
-                if await given.answers():
-                    given.lent = True
+                try:
+                    given.lent = await given.answers()
+                finally:
+                    if not given.lent:
+                        await given.end()
+                if given.lent:
                     return given
-                await given.end()
             connection = await self._engine.connect()
             raw = cast(Any, await connection.get_raw_connection())
             made = Connection(self, connection, raw.dbapi_connection)

@@ -25,12 +25,14 @@ from gateway.store import position
 from gateway.tables import read_model
 
 SWITCH_KEY, REBUILD_KEY = "kiops read model switch", "kiops read model rebuild"
-GATE_SECONDS = 5.0
 _FRESH, _BEFORE = "read_model_fresh", "read_model_before"
 
 
 class ReadModel(Database):
     """A `Database` whose tables can be exchanged. Everything but reading and writing is asked of the one that serves now."""
+
+    gate_seconds = 5.0
+    """So long at most a switch holds writers."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -38,6 +40,7 @@ class ReadModel(Database):
         self._stack = AsyncExitStack()
         # Writers of this process go one after another, so that the switch finds none in the middle.
         self._gate = asyncio.Lock()
+        self.switching = False  # writers are held, or about to be
         self.on_answers = lambda answers: None
         self.after_switch: Callable[[], object] = lambda: None
 
@@ -128,25 +131,33 @@ class ReadModel(Database):
         """Hold every writer, await `until(position)` which brings the fresh tables to it and makes them safe, let them serve.
 
         Returns the position. Readers go on all the time. Raises Unavailable `rebuild.switch` when that takes longer than
-        GATE_SECONDS; nothing has changed then.
+        `gate_seconds`; nothing has changed then.
         """
+        self.switching = True
         try:
-            async with asyncio.timeout(GATE_SECONDS):
-                if self.now.is_postgresql:
-                    reached = await self._switch_schema(place, until)
-                else:
-                    reached = await self._switch_file(place, until)
-        except TimeoutError:
-            raise Unavailable("rebuild.switch", "the fresh tables did not catch up in time", "Try it again.") from None
+            reached = await (self._switch_schema if self.now.is_postgresql else self._switch_file)(place, until)
+        finally:
+            self.switching = False
         self.after_switch()
         return reached
 
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """What may be given up. The exchange itself is not in it: nobody could say whether it was done."""
+        try:
+            async with asyncio.timeout(self.gate_seconds):
+                yield
+        except TimeoutError:
+            raise Unavailable("rebuild.switch", "the fresh tables did not catch up in time", "Try it again.") from None
+
     async def _switch_file(self, place: Place, until: Callable[[int], Any]) -> int:
         name = Path(place.file).stem
-        async with self._gate:
-            reached = await self.position()
-            await until(reached)
-            new = await self._opened(name)
+        async with AsyncExitStack() as held:
+            async with self._in_time():
+                await held.enter_async_context(self._gate)
+                reached = await self.position()
+                await until(reached)
+                new = await self._opened(name)
             self._point_at(name)
             old, self._now = self.now, new
         # Who reads from it still does so to the end; its files are ours to take away.
@@ -171,11 +182,14 @@ class ReadModel(Database):
             os.close(folder)
 
     async def _switch_schema(self, place: Place, until: Callable[[int], Any]) -> int:
-        async with self._gate, self.now.write() as tx:
-            await tx.execute(sa.text("set local lock_timeout = '5s'"))
-            await tx.execute(_LOCK, {"key": SWITCH_KEY})
-            reached = await position.reached(tx)
-            await until(reached)
+        async with AsyncExitStack() as held:
+            async with self._in_time():
+                await held.enter_async_context(self._gate)
+                tx = await held.enter_async_context(self.now.write())
+                await tx.execute(sa.text("set local lock_timeout = '5s'"))
+                await tx.execute(_LOCK, {"key": SWITCH_KEY})
+                reached = await position.reached(tx)
+                await until(reached)
             serving = await tx.scalar(sa.text("select current_schema()"))
             await tx.execute(sa.text(f'insert into {place.schema}.lease select * from "{serving}".lease'))
             await tx.execute(sa.text(f'alter schema "{serving}" rename to {_BEFORE}'))
