@@ -171,6 +171,18 @@ async def test_an_accepted_build_is_shown_before_the_answer(gateway: Gateway) ->
         assert both.json()["code"] == "input.ref"
 
 
+async def test_an_order_that_stands_on_the_stream_is_not_yet_shown(gateway: Gateway) -> None:
+    """The order's own message goes by the read model's loop before anything came of it."""
+    await gateway.client.post("/api/v1/services", json=SHOP)
+    await gateway.settled()
+    told = answer_orders(gateway, "run.start", {"accepted": True})
+    async with answering(gateway, "webhook", {"kiops.webhook.source.resolve": lambda query: {"commit": COMMIT, "branch": "main"}}):
+        started = await gateway.client.post("/api/v1/services/shop/builds", json={})
+    await told
+    assert started.status_code == 202, started.text
+    assert (started.json()["state"], started.json()["seen"]) == ("accepted", False), "nothing came of it yet"
+
+
 async def test_a_refusal_is_told_in_the_receivers_words_and_a_time_out_is_none(gateway: Gateway) -> None:
     await gateway.client.post("/api/v1/services", json=SHOP)
     service = (await gateway.client.get("/api/v1/services/shop")).json()["id"]

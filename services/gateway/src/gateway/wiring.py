@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -75,15 +75,16 @@ async def wire(host: Host, settings: GatewaySettings | None = None) -> AsyncIter
         if host.platform is not None:
             host.platform.app.add_middleware(BodyLimit, most_bytes=settings.max_body_bytes)
             host.platform.app.add_middleware(SecurityHeaders)
+        hears = subscribers()
         yield Service(
             name="gateway",
             database=database,
             loop_database=read,
-            on_batch=lambda batch: tell(live, learnt(batch)),
-            share=lambda batch: packed(json.dumps(row) for row in learnt(batch)),
+            on_batch=lambda batch: tell(live, learnt(batch, hears.table)),
+            share=lambda batch: packed(json.dumps(row) for row in learnt(batch, hears.table)),
             heard=lambda text: tell(live, map(json.loads, text.splitlines())),
             gather_ms={"*": 40},
-            subscribers=subscribers(),
+            subscribers=hears,
             answers=answers(handlers),
             routes=routes(site),
             figures=lambda: {"live_readers": live.readers},
@@ -104,8 +105,12 @@ def _look_again(host: Host) -> None:
         running.loop.look_again()
 
 
-def learnt(batch: Sequence[Incoming]) -> Iterator[list[Any]]:
-    """What pages and waiting requests, here and in the other instances, are told of each message."""
+def learnt(batch: Sequence[Incoming], facts: Container[str]) -> Iterator[list[Any]]:
+    """What pages and waiting requests, here and in the other instances, are told of each message.
+
+    `facts`: the subjects (their first four words) that are projected. The others, orders among them, only move the position: an
+    order that stands on the stream is not yet what came of it.
+    """
     for incoming in batch:
         envelope = incoming.envelope
         tokens = envelope.subject.split(".")
@@ -114,7 +119,8 @@ def learnt(batch: Sequence[Incoming]) -> Iterator[list[Any]]:
         except ValueError:  # it is a dead letter now
             continue
         service, run = str(body.get("service", "")), str(body.get("run", ""))
-        yield [tokens[4], ".".join(tokens[2:4]), service, run, envelope.sequence, envelope.id, envelope.causation]
+        ids = [envelope.id, envelope.causation] if ".".join(tokens[:4]) in facts else []
+        yield [tokens[4], ".".join(tokens[2:4]), service, run, envelope.sequence, *ids]
 
 
 def tell(live: Live, rows: Iterable[list[Any]]) -> None:
