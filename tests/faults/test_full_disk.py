@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ from shared.bootstrap import bootstrap
 from shared.bus import SERVICES, Bus
 from shared.errors import Unavailable
 from shared.facts.builder import BuildCancelled
+from shared.testing.nats import NatsServer, binary
 
 from kiops.chaos import stand_ins
 from kiops.chaos.member import wire_of
 from kiops.nats import server
+from shared import tasks
 from tests.faults.disks import fill, free, resize, small_disk
 from tests.flows.conftest import Town, town_of
 
@@ -28,6 +32,7 @@ __all__ = ["small_disk"]
 ROOMY = 2048  # nats-server reserves what a stream may grow to; a tmpfs takes only what is used
 # A folder is the disk of a service on SQLite; what PostgreSQL says is in test_database_trouble.py.
 pytestmark = pytest.mark.one_database
+REPOSITORY = Path(__file__).parents[2]
 DISKS = (*(f"services/{name}" for name in SERVICES), "objects")
 
 
@@ -166,11 +171,68 @@ async def test_nats_server_without_room_keeps_the_outbox_waiting(
             assert (await here.ended(number))["state"] in ("success", "superseded")
 
 
-async def test_a_nats_server_that_could_not_write_is_started_again(tmp_path: Path, small_disk: Callable[[Path, int], Path]) -> None:
+@dataclass(frozen=True)
+class Running:
+    """A nats-server that somebody starts again when it ends."""
+
+    url: str
+    keys: Path
+    pid: Callable[[], int]
+
+
+@contextlib.asynccontextmanager
+async def beside_us(root: Path, busybox: Path) -> AsyncIterator[Running]:
+    """As the launcher runs it."""
+    async with server(root) as ours:
+        yield Running(ours.url, ours.keys, lambda: ours.pid)
+
+
+@contextlib.asynccontextmanager
+async def in_a_container(root: Path, busybox: Path) -> AsyncIterator[Running]:
+    """As compose.yaml runs it, with the shell of its image: what ends is started again."""
+    nats = NatsServer(root)
+    nats.start()  # makes keys and configuration
+    nats.stop()
+    pids: list[int] = []
+
+    async def run() -> None:
+        while True:
+            child = await asyncio.create_subprocess_exec(
+                "/usr/bin/setpriv", "--pdeathsig", "KILL", str(busybox), "sh", "container/nats.sh",
+                str(root / "bus" / "nats.conf"), str(root / "bus" / "store"), cwd=REPOSITORY,
+                env={"PATH": f"{Path(binary()).parent}:/usr/bin:/bin"},
+                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+            pids.append(child.pid)
+            try:
+                await child.wait()
+            finally:
+                if child.returncode is None:  # as `docker stop`
+                    child.terminate()
+                    async with asyncio.timeout(15):
+                        await child.wait()
+
+    running = asyncio.create_task(run())
+    try:
+        async with asyncio.timeout(15):
+            while True:
+                with contextlib.suppress(OSError):
+                    (await asyncio.open_connection("127.0.0.1", nats.port))[1].close()
+                    break
+                await asyncio.sleep(0.05)
+        yield Running(nats.url, nats.keys, lambda: pids[-1])
+    finally:
+        await tasks.end(running)
+
+
+@pytest.mark.parametrize("run", [beside_us, in_a_container])
+async def test_a_nats_server_that_could_not_write_is_started_again(
+    tmp_path: Path, small_disk: Callable[[Path, int], Path], busybox: Path, run: Any
+) -> None:
     """After one write that failed nats-server stores nothing more in that stream: it is started again when there is room."""
     store = small_disk(tmp_path / "bus" / "store", ROOMY)
-    async with server(tmp_path) as ours:
-        first = ours.pid
+    async with run(tmp_path, busybox) as ours:
+        first = ours.pid()
         await bootstrap(ours.url, ours.keys)
         bus = Bus("builder", ours.url, ours.keys / "builder.nk")
         await bus.open()
@@ -188,10 +250,10 @@ async def test_a_nats_server_that_could_not_write_is_started_again(tmp_path: Pat
         resize(store)
         while await stored():
             pass
-        assert ours.pid == first
+        assert ours.pid() == first
         resize(store, ROOMY)
         async with asyncio.timeout(40):
             while not await stored():
                 await asyncio.sleep(0.2)
-        assert ours.pid != first
+        assert ours.pid() != first
         await bus.close()
