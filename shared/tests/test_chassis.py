@@ -68,7 +68,7 @@ async def test_what_cannot_be_read_stops_nothing_behind_it(platform, nats, tmp_p
             return len(await toys.effects(builder.service.database)) == 1
 
         await toys.until(done)
-        assert (await builder.loop.counts())["dead_letter"] == 1
+        assert (await builder.loop.aside.counts())["dead_letter"] == 1
 
 
 async def test_the_bus_going_away_loses_nothing(platform, nats, tmp_path):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from shared import logging, plain, tracing
+from shared.aside import Aside
 from shared.bus import EVENTS, Bus
 from shared.context import Context, current
 from shared.database import Database, Tx, is_away
@@ -27,6 +27,7 @@ from shared.errors import Broken, KiopsError, LeaseLost, Rejected, Unavailable
 from shared.faults import point
 from shared.lease import Lease
 from shared.metrics import Durations
+from shared.stream import KEEP_IDS, same_stream, stream_now
 from shared.subscribers import Envelope, Subscribers
 from shared.turns import turns
 
@@ -36,10 +37,6 @@ PULL_SECONDS = 20
 HEARTBEAT_SECONDS = 5
 RENEW_AFTER_PULLS = 500  # the server remembers pulls as long as the reply's subscription lives
 MAX_TRIES = 12
-KEEP_IDS = 500_000  # stream positions
-LOOK_ANYWAY_SECONDS = 5.0  # another instance may have parked something: a replay
-LONGEST_DELAY_MS = 72_000
-STREAM_NOT_FOUND = 10059  # nats-server's error code
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,7 @@ class Loop:
     def __init__(self, service: str, database: Database, bus: Bus, subscribers: Subscribers, lease: Lease) -> None:
         self.service, self.database, self.bus, self.subscribers, self.lease = service, database, bus, subscribers, lease
         self.log = logging.get(service)
+        self.aside = Aside(database, self.log)
         self.position = 0
         self.bound = False
         self.trouble = self.trouble_code = ""
@@ -70,9 +68,6 @@ class Loop:
         self.gather_ms: Mapping[str, int] = {}
         self.watched = True
         self._stream = ""
-        # Asking a database twice a second whether something is parked costs more than remembering that nothing is.
-        self._may_be_parked = True
-        self._looked_at = -LOOK_ANYWAY_SECONDS
         positions = database.metadata.tables["stream_position"]
         self._move_statement = lease.fenced(
             positions.update()
@@ -134,7 +129,7 @@ class Loop:
         if row:
             same_stream(self.service, row, created, last)
         self._stream = created
-        self._may_be_parked = True  # by the instance that read before us
+        self.aside.look_again()
         # A durable that is gone is shown, not made again: only the bootstrap makes them.
         await self.bus.api_call(f"CONSUMER.RESET.{EVENTS}.{self.service}", {"seq": self.position + 1})
         self.bound, self.trouble, self.trouble_code = True, "", ""
@@ -290,7 +285,7 @@ class Loop:
             for incoming in new:
                 await self._handle(tx, incoming)
             return
-        if self._may_be_parked:
+        if self.aside.may_hold:
             new = [incoming for incoming in new if not await self._stands_behind(tx, incoming)]
         await self.subscribers.fold(tx, new, self._watch if self.watched else None)
         each_took = (time.perf_counter() - began) / len(batch)
@@ -323,10 +318,7 @@ class Loop:
         """Whether an earlier message of its key is parked; then it is parked too."""
         cls, _, key_of = self.subscribers.table[".".join(incoming.envelope.subject.split(".")[:4])]
         key = key_of(cls.model_validate_json(incoming.body))
-        if not key or not await self._key_waits(tx, key, incoming.envelope.sequence):
-            return False
-        await self._park(tx, "parked", incoming, key, attempts=0, code="behind", error="waits behind an earlier one of its key")
-        return True
+        return await self.aside.park_behind(tx, incoming, key)
 
     def _count(self, name: str, seconds: float) -> None:
         took = self.seen.get(name)
@@ -357,7 +349,7 @@ class Loop:
                 service=self.service,
             )
         )
-        about = {
+        about: dict[str, str | int | float | bool] = {
             "messaging.system": "nats",
             "messaging.operation.name": "handle",
             "messaging.operation.type": "process",
@@ -378,11 +370,8 @@ class Loop:
         envelope = incoming.envelope
         cls, handler, key_of = self.subscribers.table[".".join(envelope.subject.split(".")[:4])]
         message = cls.model_validate_json(incoming.body)
-        key = key_of(message)
-        if key and await self._key_waits(tx, key, envelope.sequence):
-            await self._park(tx, "parked", incoming, key, attempts=0, code="behind", error="waits behind an earlier one of its key")
-            return
-        await self._call(tx, handler, message, envelope)
+        if not await self.aside.park_behind(tx, incoming, key_of(message)):
+            await self._call(tx, handler, message, envelope)
 
     async def _call(self, tx: Tx, handler: Any, message: Any, envelope: Envelope) -> None:
         began = time.perf_counter()
@@ -416,82 +405,29 @@ class Loop:
             await tx.insert_new(inbox, {"id": envelope.id, "organisation_id": organisation, "position": envelope.sequence})
             if isinstance(error, Rejected) or malformed:
                 self.log.warning("a message was passed over", subject=envelope.subject, code=code, error=text)
-                await self._park(tx, "dead_letter", incoming, key, attempts=1, code=code, error=text)
+                await self.aside.bury(tx, incoming, key, attempts=1, code=code, error=text)
             else:
                 self.log.warning("a message is parked", subject=envelope.subject, code=code, error=text)
-                await self._park(tx, "parked", incoming, key, attempts=1, code=code, error=text)
+                await self.aside.park(tx, incoming, key, attempts=1, code=code, error=text)
             await self._move(tx, envelope.sequence)
 
-    async def _park(self, tx: Tx, table: str, incoming: Incoming, key: str, *, attempts: int, code: str, error: str) -> None:
-        envelope = incoming.envelope
-        self._may_be_parked = True
-        await tx.upsert(
-            tx.database.metadata.tables[table],
-            {
-                "id": envelope.id,
-                "organisation_id": envelope.subject.split(".")[4],
-                "key": key,
-                "position": envelope.sequence,
-                "subject": envelope.subject,
-                "headers": incoming.headers,
-                "body": incoming.body,
-                "stored_at_ms": envelope.stored_at_ms,
-                "attempts": attempts,
-                "due_at_ms": self.database.clock.now_ms() + (int(_delay(attempts) * 1000) if table == "parked" else 0),
-                "code": code,
-                "error": logging.masker.mask(error)[:2000],
-            },
-            ["id"],
-        )
-
-    async def _key_waits(self, tx: Tx, key: str, sequence: int) -> bool:
-        if not self._may_be_parked:
-            return False
-        parked = tx.database.metadata.tables["parked"]
-        found = await tx.scalar(sa.select(sa.func.count()).where(parked.c.key == key, parked.c.position < sequence))
-        return bool(found)
-
+    # -- what was set aside ------------------------------------------------------------------------------------------
     async def run_parked(self) -> int:
         """Try the parked messages whose time has come, oldest of each key first. Returns how many were settled."""
-        if self.database.is_postgresql and self.database.clock.monotonic() - self._looked_at > LOOK_ANYWAY_SECONDS:
-            self._may_be_parked = True
-        if not self._may_be_parked or not self.lease.ours:
+        if not self.lease.ours:
             return 0
-        parked = self.database.metadata.tables["parked"]
-        earlier = parked.alias("earlier")
-        now_ms, self._looked_at = self.database.clock.now_ms(), self.database.clock.monotonic()
-        self._may_be_parked = False
-        async with self.database.read() as tx:
-            self._may_be_parked = self._may_be_parked or bool(await tx.scalar(sa.select(sa.func.count()).select_from(parked)))
-            rows = await tx.all(
-                sa.select(parked)
-                .where(
-                    # What is due later than any delay was set aside before the clock was set back.
-                    sa.or_(parked.c.due_at_ms <= now_ms, parked.c.due_at_ms > now_ms + LONGEST_DELAY_MS),
-                    sa.or_(
-                        parked.c.key == "",
-                        ~sa.exists().where(earlier.c.key == parked.c.key, earlier.c.position < parked.c.position),
-                    ),
-                )
-                .order_by(parked.c.position)
-                .limit(100)
-            )
-        settled = 0
-        for row in rows:
-            settled += await self._retry(row)
-        return settled
+        return sum([await self._retry(row) for row in await self.aside.due()])
 
     async def _retry(self, row: sa.Row[Any]) -> bool:
-        parked = self.database.metadata.tables["parked"]
         incoming = Incoming(Envelope.read(row.headers, row.subject, row.position, row.stored_at_ms), row.headers, row.body)
         cls, handler, _ = self.subscribers.table[".".join(row.subject.split(".")[:4])]
         try:
             async with self.database.write() as tx:
                 await self.lease.check(tx)
-                gone = await tx.execute(parked.delete().where(parked.c.id == row.id))
-                if gone.rowcount == 1 and self.subscribers.fold is not None:
+                taken = await self.aside.take(tx, row)
+                if taken and self.subscribers.fold is not None:
                     await self.subscribers.fold(tx, [incoming], self._watch)
-                elif gone.rowcount == 1:
+                elif taken:
                     await self._call(tx, handler, cls.model_validate_json(row.body), incoming.envelope)
             return True
         except Exception as error:
@@ -500,77 +436,15 @@ class Loop:
             self._count_failure(_name(incoming.envelope))
             code, text = _told(error)
             attempts = row.attempts + 1
+            hopeless = isinstance(error, Rejected) or (isinstance(error, ValueError) and not isinstance(error, KiopsError))
             async with self.database.write() as tx:
-                hopeless = isinstance(error, ValueError) and not isinstance(error, KiopsError)
-                if isinstance(error, Rejected) or hopeless or attempts >= MAX_TRIES:
+                if hopeless or attempts >= MAX_TRIES:
                     self.log.error("a message is a dead letter", subject=row.subject, code=code, error=text)
-                    await tx.execute(parked.delete().where(parked.c.id == row.id))
-                    await self._park(tx, "dead_letter", incoming, row.key, attempts=attempts, code=code, error=text)
+                    await self.aside.take(tx, row)
+                    await self.aside.bury(tx, incoming, row.key, attempts=attempts, code=code, error=text)
                     return True
-                await self._park(tx, "parked", incoming, row.key, attempts=attempts, code=code, error=text)
+                await self.aside.park(tx, incoming, row.key, attempts=attempts, code=code, error=text)
             return False
-
-    async def replay_dead_letter(self, letter: str) -> bool:
-        """Put a dead letter back among the parked, due now. False when there is none of this id."""
-        tables = self.database.metadata.tables
-        async with self.database.write() as tx:
-            row = await tx.one(sa.select(tables["dead_letter"]).where(tables["dead_letter"].c.id == letter))
-            if row is None:
-                return False
-            await tx.execute(tables["dead_letter"].delete().where(tables["dead_letter"].c.id == letter))
-            await tx.upsert(tables["parked"], {**row._mapping, "attempts": 0, "due_at_ms": 0}, ["id"])
-            self._may_be_parked = True
-        return True
-
-    async def dismiss_dead_letter(self, letter: str) -> bool:
-        """Let a dead letter be: its row goes. False when there is none of this id."""
-        table = self.database.metadata.tables["dead_letter"]
-        async with self.database.write() as tx:
-            gone = await tx.execute(table.delete().where(table.c.id == letter))
-        if gone.rowcount:
-            self.log.warning("a dead letter was dismissed", letter=letter)
-        return gone.rowcount == 1
-
-    async def accept_stream(self) -> int:
-        """Take the stream for what it is now: read it from its beginning (what was heard before is passed over by its id), and
-        publish once more what the outbox still has. Returns how many messages that are.
-
-        Raises Rejected `bus.stream_same` when the stream is the one this database knows.
-        """
-        created, last = await stream_now(self.bus)
-        tables = self.database.metadata.tables
-        positions, parked = tables["stream_position"], tables["parked"]
-        again = 0
-        async with self.database.write() as tx:
-            row = await tx.one(sa.select(positions).where(positions.c.durable == self.service))
-            if row is None or (row.stream_created == created and row.position <= last):
-                raise Rejected("bus.stream_same", f"{self.service} reads this stream already", "There is nothing to accept.")
-            # Of the same stream, cut short, all that was left was heard, but not what was published since by a service that did not
-            # know: as far back as ids are kept, it is read again.
-            position = min(last, max(0, row.position - KEEP_IDS)) if row.stream_created == created else 0
-            await tx.execute(
-                positions.update().where(positions.c.durable == self.service).values(stream_created=created, position=position)
-            )
-            # What is parked came before everything that is on this stream.
-            await tx.execute(parked.update().values(position=parked.c.position - row.position - 1))
-            if "outbox" in tables:
-                done = await tx.execute(tables["outbox"].update().where(tables["outbox"].c.sent.is_(True)).values(sent=False))
-                again = done.rowcount
-            tx.after_commit(self.database.outbox_wake.set)
-        return again
-
-    def look_again(self) -> None:
-        """Something may be parked that this loop did not park: its database was exchanged."""
-        self._may_be_parked = True
-
-    async def counts(self) -> dict[str, int]:
-        """How many messages are parked and how many are dead letters."""
-        tables = self.database.metadata.tables
-        async with self.database.read() as tx:
-            return {
-                name: await tx.scalar(sa.select(sa.func.count()).select_from(tables[name])) or 0
-                for name in ("parked", "dead_letter")
-            }
 
 
 def _parts(batch: Sequence[Incoming]) -> list[Sequence[Incoming]]:
@@ -581,50 +455,6 @@ def _parts(batch: Sequence[Incoming]) -> list[Sequence[Incoming]]:
 
 def _name(envelope: Envelope) -> str:
     return ".".join(envelope.subject.split(".")[2:4])
-
-
-async def stream_now(bus: Bus) -> tuple[str, int]:
-    """(when the stream was made, its last sequence). Raises Broken `bus.stream_missing` when there is none."""
-    try:
-        stream = await bus.api_call(f"STREAM.INFO.{EVENTS}")
-    except Broken as error:
-        if error.detail.get("err_code") != STREAM_NOT_FOUND:
-            raise
-        raise Broken(
-            "bus.stream_missing", "nats-server has no stream: its store is empty", "Restore bus/store, or run `kiops migrate`"
-        ) from error
-    return stream["created"], stream["state"]["last_seq"]
-
-
-def same_stream(service: str, row: sa.Row[Any], created: str, last: int) -> None:
-    """Raise Broken unless the stream is the one that this position (a row of stream_position) is of."""
-    if row.stream_created != created:
-        raise Broken(
-            "bus.stream_changed",
-            f"the stream is not the one this database knows: {service} stands at {row.position} of another one",
-            "Restore bus/store and the databases of one time; if the old stream is lost, `kiops stream accept`",
-        )
-    if row.position > last:
-        raise Broken(
-            "bus.position_beyond",
-            f"the stream is shorter than this database knows: {service} stands at {row.position}, it ends at {last}",
-            "Restore bus/store and the databases of one time; if the old stream is lost, `kiops stream accept`",
-        )
-
-
-async def check_stream(service: str, database: Database, bus: Bus) -> None:
-    """Raise Broken when the stream is not the one that this database's position is of."""
-    created, last = await stream_now(bus)
-    positions = database.metadata.tables["stream_position"]
-    async with database.read() as tx:
-        row = await tx.one(sa.select(positions).where(positions.c.durable == service))
-    if row is not None:
-        same_stream(service, row, created, last)
-
-
-def _delay(attempts: int) -> float:
-    """Seconds until the next try: 0.5, 1, 2 ... 60, with jitter so that many do not come back at once."""
-    return min(60.0, 0.5 * 2.0 ** max(attempts - 1, 0)) * random.uniform(0.8, 1.2) if attempts else 0.0
 
 
 def _not_its_fault(error: Exception) -> bool:

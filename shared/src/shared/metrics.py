@@ -190,7 +190,7 @@ async def _messages(found: Gathered, running: Running) -> None:
         found.add("messages_failed", number, name)
     found.add("stream_position", loop.position)
     try:
-        counts = await loop.counts()
+        counts = await loop.aside.counts()
         found.add("messages_parked", counts["parked"])
         found.add("messages_dead", counts["dead_letter"])
     except KiopsError:

@@ -11,8 +11,8 @@ import asyncio
 
 from shared.bus import SERVICES, Bus
 from shared.errors import Broken, KiopsError
-from shared.inbox import stream_now
 from shared.queries.every import AskReached, Reached
+from shared.stream import stream_now
 
 ADVICE = "Restore bus/store and the databases of one time; if the old stream is lost, `kiops stream accept`"
 ASK_SECONDS = 1.0

@@ -26,7 +26,7 @@ from shared.clock import Clock
 from shared.database import Database, Tx, open_engines
 from shared.errors import Broken, KiopsError, Unavailable
 from shared.http import RequestContext, Requests, health_routes, install_problems
-from shared.inbox import Loop, check_stream
+from shared.inbox import Loop
 from shared.jobs import Worker
 from shared.lease import Lease, serve_alone
 from shared.logs import LogWriter
@@ -40,6 +40,7 @@ from shared.queries.gateway import OrderAnswered
 from shared.resealing import Renewal
 from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
+from shared.stream import check_stream
 from shared.subscribers import Answers, Subscribers
 from shared.working import Jobs
 

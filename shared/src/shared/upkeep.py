@@ -24,6 +24,7 @@ from shared.queries.every import (
     Standing,
     StreamAccepted,
 )
+from shared.stream import accept_stream
 from shared.subscribers import Answers
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def answers(running: Running) -> Answers:
     @to(AskStanding)
     async def standing(query: AskStanding) -> Standing:
         here = loop()
-        counts = await here.counts()
+        counts = await here.aside.counts()
         code, text = running.strange_stream()
         return Standing(
             dead_letters=counts["dead_letter"],
@@ -76,17 +77,17 @@ def answers(running: Running) -> Answers:
 
     @to(SettleDeadLetter)
     async def settled(query: SettleDeadLetter) -> Settled:
-        here = loop()
+        aside = loop().aside
         if query.verb not in ("replay", "dismiss"):
             raise Rejected("dead-letter.verb", f"nothing can be done by {query.verb[:40]!r}", "replay or dismiss")
-        done = await (here.replay_dead_letter if query.verb == "replay" else here.dismiss_dead_letter)(query.letter)
+        done = await (aside.replay if query.verb == "replay" else aside.dismiss)(query.letter)
         return Settled(done=done)
 
     @to(AcceptStream)
     async def accepted(query: AcceptStream) -> StreamAccepted:
         reads, owns = loop().database, running.service.database
         try:
-            again = await loop().accept_stream()
+            again = await accept_stream(loop().service, reads, loop().bus)
         except Rejected:
             if not query.cut:
                 raise

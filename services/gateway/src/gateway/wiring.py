@@ -102,7 +102,7 @@ def _look_again(host: Host) -> None:
     """The fresh tables have parked messages of their own."""
     running = host.platform.services.get("gateway") if host.platform is not None else None
     if running is not None and running.loop is not None:
-        running.loop.look_again()
+        running.loop.aside.look_again()
 
 
 def learnt(batch: Sequence[Incoming], facts: Container[str]) -> Iterator[list[Any]]:

@@ -58,7 +58,7 @@ class Rebuild:
         self._database, self._stream, self._created = database, stream, created
         self._loop = Loop("gateway", database, None, subscribers(), Alone(database, "reader", "rebuild"))  # type: ignore[arg-type]
         self._loop.watched = False
-        self._loop._may_be_parked = False
+        self._loop.aside.may_hold = False
         self._waiting: Sequence[Stored] = ()
         self._said = 0.0
 
@@ -81,8 +81,8 @@ class Rebuild:
             if not now:
                 break
             await self._loop.take(now)  # type: ignore[arg-type]
-            if self._loop._may_be_parked:
-                self._loop._may_be_parked = await self._parked()
+            if self._loop.aside.may_hold:
+                self._loop.aside.may_hold = await self._parked()
             self.say(position)
         if self._loop.position < position:
             # What stands there was no fact for us.
