@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shared.runtime import Wire, running, serve_http
+from shared.hosting import Wire
+from shared.runtime import running, serve_http
 from shared.serving import keep_what_started
 from shared.settings import PlatformSettings
 

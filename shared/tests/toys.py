@@ -12,9 +12,9 @@ from shared.database import Tx
 from shared.errors import KiopsError
 from shared.facts.builder import BuildSucceeded
 from shared.facts.webhook import PushReceived
+from shared.hosting import Host, Service
 from shared.jobs import Job, Worker
 from shared.processes import run_child
-from shared.runtime import Host, Service
 from shared.subscribers import Envelope, Subscribers
 from shared.tables import NAMING, Serial, chassis_tables
 from shared.words import Trigger

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from shared.bus import SERVICES
-from shared.runtime import Platform
+from shared.hosting import Platform
 
 from kiops.chaos.city import ENDED
 from kiops.chaos.member import wire_of

@@ -25,6 +25,7 @@ from shared.clock import HeldClock
 from shared.database import Database
 from shared.errors import Broken, KiopsError, Unavailable
 from shared.facts._base import REGISTRY, Message
+from shared.hosting import Host, Service
 from shared.inbox import Incoming, Loop
 from shared.jobs import Job, Worker
 from shared.lease import Lease
@@ -33,7 +34,6 @@ from shared.objects import ObjectStore
 from shared.processes import Mark
 from shared.queries.builder import AskImageExists, ImageExists
 from shared.queries.operator_proxy import AskPreflight, Preflight
-from shared.runtime import Host, Service
 from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
 from shared.subscribers import Envelope

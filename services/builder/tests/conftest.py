@@ -24,8 +24,8 @@ from shared.bus import HEARS
 from shared.database import Tx, open_engines
 from shared.facts._base import Message
 from shared.facts.webhook import PushReceived
+from shared.hosting import Host, Platform, Service
 from shared.platform import platform_id
-from shared.runtime import Host, Platform, Service
 from shared.subscribers import Envelope, Subscribers
 from shared.tables import NAMING, chassis_tables
 from shared.testing.nats import NatsServer

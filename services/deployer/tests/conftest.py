@@ -27,10 +27,10 @@ from shared.facts.gate import GateDecided
 from shared.facts.gateway import ServiceRegistered
 from shared.facts.operator_proxy import ReleaseObserved
 from shared.facts.webhook import PushReceived, RunStarted
+from shared.hosting import Host, Service
 from shared.orders.deployer import SetEnvironment
 from shared.orders.operator_proxy import ApplyRelease
 from shared.processes import Mark
-from shared.runtime import Host, Service
 from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
 from shared.subscribers import Envelope

@@ -21,12 +21,12 @@ from shared.facts.gate import GateDecided
 from shared.facts.gateway import ServiceRegistered
 from shared.facts.operator_proxy import ReleaseObserved
 from shared.facts.webhook import RunStarted
+from shared.hosting import Service
 from shared.orders.deployer import SetEnvironment
 from shared.orders.operator_proxy import ApplyRelease
 from shared.queries.builder import AskImageExists, ImageExists
 from shared.queries.deployer import PreviewRollback
 from shared.queries.operator_proxy import AskPreflight, Preflight
-from shared.runtime import Service
 from shared.subscribers import Answers, Subscribers
 from shared.tables import NAMING, chassis_tables
 from shared.words import Phase, Trigger, Verdict

@@ -24,9 +24,9 @@ from shared.bus import Bus
 from shared.clock import HeldClock
 from shared.context import Context, current
 from shared.facts._base import REGISTRY, Message
+from shared.hosting import Host, Service
 from shared.objects import ObjectStore
 from shared.processes import Mark
-from shared.runtime import Host, Service
 from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
 from shared.subscribers import Envelope

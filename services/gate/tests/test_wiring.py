@@ -15,7 +15,7 @@ from gate.wiring import choose_engine, wire
 from shared.bus import HEARS
 from shared.facts.deployer import DeployRequested
 from shared.facts.gate import GateDecided
-from shared.runtime import Service
+from shared.hosting import Service
 from shared.subscribers import Subscribers
 from shared.tables import NAMING, chassis_tables
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 from shared.facts._base import Message
-from shared.runtime import Platform
+from shared.hosting import Platform
 
 from shared import ids
 

@@ -27,10 +27,10 @@ from operator_proxy.settings import OperatorProxySettings
 from operator_proxy.wiring import wire
 from shared.clock import Clock
 from shared.facts.operator_proxy import ReleaseObserved
+from shared.hosting import Host, Service
 from shared.orders.operator_proxy import ApplyRelease
 from shared.platform import platform_id
 from shared.processes import Mark
-from shared.runtime import Host, Service
 from shared.settings import PlatformSettings
 from shared.testing.nats import free_port
 from shared.working import Jobs

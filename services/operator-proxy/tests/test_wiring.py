@@ -15,9 +15,9 @@ from operator_proxy import cleanup
 from operator_proxy.clients.docker import Engine
 from operator_proxy.wiring import wire
 from shared.facts.operator_proxy import ReleaseObserved, RuntimeChanged
+from shared.hosting import Host, Service
 from shared.orders.operator_proxy import ApplyRelease
 from shared.queries.operator_proxy import AskPreflight
-from shared.runtime import Host, Service
 from shared.subscribers import Subscribers
 from shared.tables import NAMING, chassis_tables
 

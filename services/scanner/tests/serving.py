@@ -17,7 +17,7 @@ from shared.context import Context, current
 from shared.facts._base import REGISTRY, Message
 from shared.facts.scanner import ScanFailed, ScanFinished
 from shared.facts.webhook import PushReceived
-from shared.runtime import Platform
+from shared.hosting import Platform
 from shared.subscribers import Envelope
 from shared.words import Area, ScanState, Severity, Trigger
 

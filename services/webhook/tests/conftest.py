@@ -21,9 +21,9 @@ from shared.clock import HeldClock
 from shared.context import Context, current
 from shared.facts._base import REGISTRY, Message
 from shared.facts.gateway import ServiceRegistered
+from shared.hosting import Host, Service
 from shared.http import RequestContext, install_problems
 from shared.processes import Mark
-from shared.runtime import Host, Service
 from shared.sealing import KeyPair
 from shared.settings import PlatformSettings
 from shared.subscribers import Envelope

@@ -20,7 +20,7 @@ from shared.errors import KiopsError
 from shared.metrics import Durations
 
 if TYPE_CHECKING:
-    from shared.runtime import Running
+    from shared.hosting import Running
 
 PROBLEM = "application/problem+json"
 

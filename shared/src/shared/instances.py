@@ -19,7 +19,7 @@ from shared import logging
 from shared.errors import KiopsError
 
 if TYPE_CHECKING:
-    from shared.runtime import Running
+    from shared.hosting import Running
 
 ROLES = ("reader", "relay", "scheduler")
 PREFIX = "instance "

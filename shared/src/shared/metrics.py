@@ -20,7 +20,7 @@ from shared.errors import KiopsError
 from shared.memory import memory_mb
 
 if TYPE_CHECKING:
-    from shared.runtime import Running
+    from shared.hosting import Running
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 JOB_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)

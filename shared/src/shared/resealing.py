@@ -11,7 +11,7 @@ from shared.queries.gateway import RECIPIENTS, ListSealed, ReplaceSealed
 from shared.sealing import KeyPair, key_id, seal
 
 if TYPE_CHECKING:
-    from shared.runtime import Host, Running
+    from shared.hosting import Host, Running
 
 
 @dataclass

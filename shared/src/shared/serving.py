@@ -15,7 +15,8 @@ from fastapi import FastAPI
 
 from shared import logging, tasks
 from shared.errors import Broken, KiopsError
-from shared.runtime import Wire, running
+from shared.hosting import Wire
+from shared.runtime import running
 from shared.settings import PlatformSettings
 
 

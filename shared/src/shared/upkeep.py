@@ -28,8 +28,8 @@ from shared.stream import accept_stream
 from shared.subscribers import Answers
 
 if TYPE_CHECKING:
+    from shared.hosting import Running
     from shared.inbox import Loop
-    from shared.runtime import Running
 
 MOST = 200
 LONGEST_BODY = 64 * 1024

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared.hosting import Host, Service, Wire
 from shared.platform import platform_id
-from shared.runtime import Host, Service, Wire, running, serve_http
+from shared.runtime import running, serve_http
 from shared.settings import PlatformSettings
 
 from kiops import folder

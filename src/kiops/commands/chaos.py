@@ -36,7 +36,7 @@ def chaos(
     postgres = None
     if database == "postgresql":
         try:
-            postgres = Postgres.create()
+            postgres = Postgres.create(autovacuum=True)
         except PostgresMissing as problem:
             fail(f"PostgreSQL: {problem}", advice="install it (apt install postgresql), or --database sqlite",
                  code="chaos.postgresql", exit_code=Exit.AWAY)  # fmt: skip

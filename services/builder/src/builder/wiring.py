@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from shared.git import Hints, Options
+from shared.hosting import Host, Service
 from shared.platform import platform_id
-from shared.runtime import Host, Service
 
 from builder import tables
 from builder.clients.buildkit import BuildKit

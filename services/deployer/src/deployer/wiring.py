@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.runtime import Host, Service
+from shared.hosting import Host, Service
 
 from deployer import tables
 from deployer.handlers import Catalogue, Checks, Environments, Handlers, Previews, Requests, Rollouts

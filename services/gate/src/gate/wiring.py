@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.runtime import Host, Service
+from shared.hosting import Host, Service
 
 from gate import tables
 from gate.clients.bundle import default_bundle

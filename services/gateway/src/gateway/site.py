@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shared.clock import Clock
 from shared.database import Database
-from shared.runtime import Host
+from shared.hosting import Host
 
 from gateway.access import Access
 from gateway.handlers import Handlers

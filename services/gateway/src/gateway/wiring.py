@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from shared.hosting import Host, Service
 from shared.inbox import Incoming
 from shared.notices import packed
-from shared.runtime import Host, Service
 
 from gateway import jobs
 from gateway.access import Access

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from shared.hosting import Host, Service
 from shared.jobs import Worker
 from shared.platform import platform_id
-from shared.runtime import Host, Service
 
 from operator_proxy import tables
 from operator_proxy.clients.docker import Engine

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from shared.git import Credential, Hints, Options, read_credential
+from shared.hosting import Host, Service
 from shared.queries.gateway import LeaseCredential
-from shared.runtime import Host, Service
 
 from scanner import tables
 from scanner.clients.engine import ContainerEngine

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from shared.git import Hints, Options
+from shared.hosting import Host, Service
 from shared.queries.gateway import LeaseCredential
-from shared.runtime import Host, Service
 
 from webhook import tables
 from webhook.clients.git import Git

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from shared.runtime import Platform, Wire
+    from shared.hosting import Platform, Wire
     from shared.testing.nats import NatsServer
     from shared.testing.parts import Parts
 

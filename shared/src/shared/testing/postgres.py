@@ -42,16 +42,19 @@ class Postgres:
     port: int
     run: tuple[str, ...] = ()
     server: subprocess.Popen[bytes] | None = None
-    # Without fsync a commit still outlives the kill of any process, only not that of the machine, which no test kills.
-    options: tuple[str, ...] = field(
-        default=("listen_addresses=127.0.0.1", "max_connections=200", "fsync=off", "full_page_writes=off", "autovacuum=off")
-    )
+    # Without fsync a commit still outlives the kill of any process, only not that of the machine, which no test kills. Whole pages
+    # have to be in the log, though: a kill in the middle of a write leaves one half of a page (8 KiB, written in pages of 4 KiB).
+    options: tuple[str, ...] = ("listen_addresses=127.0.0.1", "max_connections=200", "fsync=off")
+    autovacuum: bool = False
     templates: dict[str, str] = field(default_factory=dict)
     _asking: _Asking | None = None
 
     @classmethod
-    def create(cls) -> Postgres:
-        """Makes the cluster and starts it. Raises PostgresMissing. `remove()` takes all of it away."""
+    def create(cls, *, autovacuum: bool = False) -> Postgres:
+        """Makes the cluster and starts it. Raises PostgresMissing. `remove()` takes all of it away.
+
+        `autovacuum`: for work that lasts longer than a test, and would leave tables full of dead rows.
+        """
         found = programs()
         _sweep()
         folder = Path(tempfile.mkdtemp(prefix="kiops-postgres-", dir="/tmp"))
@@ -59,7 +62,7 @@ class Postgres:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        cluster = cls(found, folder, port, _as_another(folder))
+        cluster = cls(found, folder, port, _as_another(folder), autovacuum=autovacuum)
         try:
             made = subprocess.run(
                 [*cluster.run, str(found / "initdb"), "-D", str(folder / "data"), "-U", "kiops", "-A", "trust", "-E", "UTF8",
@@ -81,7 +84,8 @@ class Postgres:
     def start(self, seconds: float = 60) -> None:
         """Starts the server and waits until it answers. Raises PostgresMissing when it does not."""
         argv = [*self.run, str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
-        argv += ["-k", str(self.folder), *(word for option in self.options for word in ("-c", option))]
+        options = (*self.options, f"autovacuum={'on' if self.autovacuum else 'off'}")
+        argv += ["-k", str(self.folder), *(word for option in options for word in ("-c", option))]
         end = time.monotonic() + seconds
         log = self.folder / "log"
         while True:

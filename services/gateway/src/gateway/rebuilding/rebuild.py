@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from shared.bus import EVENTS, REBUILD
 from shared.errors import KiopsError, Rejected, Unavailable
+from shared.hosting import Host
 from shared.processes import MARK, SYSTEM_PATH
-from shared.runtime import Host
 
 from gateway.rebuilding.fresh import Place
 from gateway.rebuilding.serving import ReadModel

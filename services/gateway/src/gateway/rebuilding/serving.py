@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from shared.database import Database, Tx
 from shared.errors import Unavailable
-from shared.runtime import Host
+from shared.hosting import Host
 
 from gateway.rebuilding.fresh import NAME, Place
 from gateway.store import position
