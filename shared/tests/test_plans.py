@@ -297,6 +297,29 @@ async def test_an_error_of_postgresql_is_sqlalchemys_and_holds_no_value(served: 
     await again.close()
 
 
+async def test_who_falls_asleep_in_a_transaction_keeps_nobody_waiting(served: on_postgresql.Engine, postgres: Postgres) -> None:
+    """Its session is ended: the row is free, what it had done is undone, and its connection is not used again."""
+    await afresh(served)
+    change = things.update().where(things.c.id == 1)
+    sleepy = on_postgresql.Engine(postgres.url.format(database="plans"), asleep_seconds=0.5)
+    asleep, awake = await sleepy.connect(), await served.connect()
+    with pytest.raises(sa.exc.DBAPIError) as told:
+        async with asleep.begin():
+            await asleep.execute(change.values(name="asleep"))
+            async with awake.begin():
+                await awake.execute(change.values(parent=9))  # waits for that
+            await asleep.execute(change.values(name="awake again"))
+    assert told.value.connection_invalidated
+    await asleep.close()
+    found = await awake.execute(sa.select(things.c.name, things.c.parent).where(things.c.id == 1))
+    assert [tuple(row) for row in found] == [("one", 9)]
+    await awake.close()
+    again = await sleepy.connect()
+    assert again is not asleep and (await again.execute(sa.select(sa.func.count()).select_from(things))).scalar() == 3
+    await again.close()
+    await sleepy.dispose()
+
+
 async def test_a_table_that_changed_is_read_anew(served: on_postgresql.Engine) -> None:
     """A statement that was prepared before a migration is refused once, and prepared again by every connection."""
     await afresh(served)

@@ -45,7 +45,7 @@ async def test_a_person_cancels_a_run_and_its_child_is_gone(platform: Any, tmp_p
             return "begin build" in town.stamps.read_text()
 
         await town.until("a build", building)
-        run = await town.run(1)
+        run = await town.until("its run on the pages", lambda: town.run(1))
         answer = await town.client.post(f"/api/v1/runs/{run['id']}/cancel")
         assert answer.status_code == 202, answer.text
         ended = await town.ended(1)

@@ -68,7 +68,8 @@ async def test_who_sleeps_through_his_lease_is_refused(
         try:
             await sender.push("mill", 0)  # the stream goes on too
             await until("another attempt at the job", lambda: [1, 2] == begun(city, run))
-            await until("a build of what came meanwhile", lambda: len(builds(city)) == 2)
+            # The sleeper's last pull is open for 20 s; a heartbeat every 5 s tells what it got.
+            await until("a build of what came meanwhile", lambda: len(builds(city)) == 2, 45)
             least = settings["lease_seconds"] - settings["heartbeat_seconds"]
             assert time.monotonic() - asleep_at > least, "taken from who still had it"
         finally:

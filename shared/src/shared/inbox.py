@@ -195,10 +195,14 @@ class Loop:
                 raws = []
                 for raw in taken:
                     headers = dict(raw.headers or {})
-                    if headers.get("Status"):
+                    if status := headers.get("Status"):
                         # 100 is a heartbeat; 404, 408, 409 end a pull: ask again.
-                        if headers["Status"] != "100":
+                        if status != "100":
                             wanted = 0
+                        elif int(headers.get("Nats-Last-Consumer") or 0) >= expected:
+                            # An instance that was stopped, but not ended, has pulls that are open still: it got our messages. It
+                            # does not handle them, and they would come to us only when its time to acknowledge them is over.
+                            raise Unavailable("bus.gap", f"delivery {expected} went to another instance")
                         continue
                     wanted -= 1
                     at = raw.metadata

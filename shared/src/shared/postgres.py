@@ -32,6 +32,9 @@ REST_SECONDS = 5.0
 """After so long a connection is asked whether it still answers before it is used."""
 KEPT_SECONDS = 60.0
 """After so long without use a connection is closed."""
+ASLEEP_SECONDS = 15.0
+"""After so long without a word in the middle of a transaction the server ends it: who was stopped there would keep its locks, and
+with them the roles that another instance is to take over."""
 PREPARED = 300
 """So many statements each connection keeps prepared; the server keeps each one's plan in memory."""
 
@@ -237,13 +240,17 @@ class Connection:
 class Engine:
     """The connections to one database of PostgreSQL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, asleep_seconds: float = ASLEEP_SECONDS) -> None:
+        asleep_ms = str(int(asleep_seconds * 1000))
         self._engine = create_async_engine(
             url,
             poolclass=NullPool,  # the pool is ours
             json_serializer=to_json,
             # Statements give up a lock after 5 s rather than wait for ever.
-            connect_args={"server_settings": {"lock_timeout": "5000"}, "timeout": 5},
+            connect_args={
+                "server_settings": {"lock_timeout": "5000", "idle_in_transaction_session_timeout": asleep_ms},
+                "timeout": 5,
+            },
         )
         self.sync_engine = self._engine.sync_engine
         self.dialect: Any = self._engine.dialect
