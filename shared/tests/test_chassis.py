@@ -19,6 +19,7 @@ sys.modules.setdefault("chassis_toys", toys)
 spec.loader.exec_module(toys)
 
 
+@pytest.mark.slow
 async def test_two_services_exchange_facts(platform, tmp_path):
     """200 pushes announced by one become 200 built by the other, each once, in order."""
     stamps = tmp_path / "stamps"
@@ -39,6 +40,7 @@ async def test_two_services_exchange_facts(platform, tmp_path):
         assert await p.failing() == {}
 
 
+@pytest.mark.slow
 async def test_a_message_that_breaks_waits_with_its_key_and_nothing_else_does(platform, tmp_path):
     """The first tries of one push break (in its batch, alone, once more): later ones of its key queue, others go on."""
     broken = toys.push(1, "svc_a").run
@@ -71,6 +73,7 @@ async def test_what_cannot_be_read_stops_nothing_behind_it(platform, nats, tmp_p
         assert (await builder.loop.aside.counts())["dead_letter"] == 1
 
 
+@pytest.mark.slow
 async def test_the_bus_going_away_loses_nothing(platform, nats, tmp_path):
     """nats-server is killed and started again: what was announced meanwhile arrives, once."""
     stamps = tmp_path / "stamps"
@@ -92,6 +95,7 @@ async def test_the_bus_going_away_loses_nothing(platform, nats, tmp_path):
         assert [row.number for row in await toys.effects(webhook)] == list(range(20))
 
 
+@pytest.mark.slow
 async def test_a_job_of_a_stopped_instance_is_done_by_the_next(platform, nats, tmp_path):
     """An instance that stops in the middle gives its job back; the next does it with a newer token; no child is left."""
     stamps = tmp_path / "stamps"
@@ -143,6 +147,7 @@ async def test_cancel_stops_the_work_within_moments(platform, nats, tmp_path):
         await toys.until(ended)
 
 
+@pytest.mark.slow
 async def test_a_taken_over_attempt_writes_nothing(platform, tmp_path):
     """When the row's token has moved on, the older attempt's results are refused."""
     async with platform({"webhook": toys.webhook, "builder": toys.builder_wire(tmp_path / "s", sleep=0.6)}) as p:

@@ -70,6 +70,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_gone_costs_its_spans_and_nothing_else() -> None:
     sender = Sender(f"http://127.0.0.1:{free_port()}")
     spans(sender, 10)
@@ -79,6 +80,7 @@ def test_a_collector_that_is_gone_costs_its_spans_and_nothing_else() -> None:
     assert (sender.exported, sender.dropped) == (0, 15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 500])
 def test_what_is_refused_for_good_is_counted_and_the_next_is_sent(status: int) -> None:
     with server() as collector:
@@ -95,6 +97,7 @@ def test_what_is_refused_for_good_is_counted_and_the_next_is_sent(status: int) -
         assert sender.dropped == 10
 
 
+@pytest.mark.slow
 def test_a_slow_collector_fills_the_queue_and_then_spans_are_dropped_at_once() -> None:
     with server() as collector:
         sender = Sender(collector.url, queue=50)

@@ -110,6 +110,7 @@ async def test_a_refusal_is_not_taken_for_the_body() -> None:
     assert (got.status, got.body, parts) == (404, b"gone", [])
 
 
+@pytest.mark.slow
 async def test_a_long_body_may_take_its_time_once_it_has_begun() -> None:
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

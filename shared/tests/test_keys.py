@@ -110,6 +110,7 @@ async def reload(nats: NatsServer) -> None:
         await keeper.reload()
 
 
+@pytest.mark.slow
 async def test_a_replaced_key_is_signed_in_with_and_what_is_asked_meanwhile_is_answered(nats: NatsServer) -> None:
     """Questions go on without a pause, and one that was asked before the change is answered after it."""
     may_answer = asyncio.Event()
@@ -155,6 +156,7 @@ async def test_a_replaced_key_is_signed_in_with_and_what_is_asked_meanwhile_is_a
         assert gate.connections == 1 and gateway.connections == 1, "nobody lost a connection"
 
 
+@pytest.mark.slow
 async def test_who_is_shut_out_comes_back_when_its_seed_is_right_again(nats: NatsServer, tmp_path: Path) -> None:
     """The key is taken out beneath the connection: the client is thrown away and one with the file's key takes its place."""
     await bootstrap(nats.url, nats.keys)
@@ -185,6 +187,7 @@ async def test_a_client_that_was_closed_for_good_is_made_anew(nats: NatsServer) 
         assert gate.connections >= 1, "who reads must bind again"
 
 
+@pytest.mark.slow
 async def test_a_new_key_that_nobody_accepts_leaves_the_old_connection_alone(nats: NatsServer) -> None:
     await bootstrap(nats.url, nats.keys)
     async with connected(nats, "gate") as gate:
@@ -201,6 +204,7 @@ async def test_a_new_key_that_nobody_accepts_leaves_the_old_connection_alone(nat
         await until("it is accepted now", lambda: gate.key != key)
 
 
+@pytest.mark.slow
 async def test_a_followed_log_goes_on_over_the_new_connection(nats: NatsServer) -> None:
     import json
 

@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 
+import pytest
 from shared.bootstrap import bootstrap, declare, streams
 from shared.bus import EVENTS, LOGS, REBUILD, Bus
 from shared.errors import KiopsError
@@ -41,6 +42,7 @@ async def every_fact(nats: NatsServer) -> AsyncIterator[bytes]:
         await bus.close()
 
 
+@pytest.mark.slow
 async def test_full_blocks_are_compressed_and_survive_kills(nats: NatsServer) -> None:
     """nats-server is killed while blocks are filled and compressed; who got no acknowledgement says it again under the same id."""
     await bootstrap(nats.url, nats.keys)

@@ -55,6 +55,7 @@ print(json.dumps({"modules": len(names), "seen": seen}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["shared", "kiops", *map(catalogue.package, catalogue.NAMES)])
 def test_importing_a_module_does_nothing(package: str, tmp_path: Path) -> None:
     """No file written, no connection, no process, no thread: things are made in wiring, on purpose."""

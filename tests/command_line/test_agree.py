@@ -38,6 +38,7 @@ def asked(seconds: float, typed: bytes | None) -> tuple[str, float]:
         os.close(ours)
 
 
+@pytest.mark.slow
 def test_silence_is_yes_but_only_after_the_time() -> None:
     shown, took = asked(0.7, None)
     assert "Continue? [Y/n] (answering yes in 0.7 s)" in shown and "answer True" in shown

@@ -40,6 +40,7 @@ async def turned(server: Server, *names: str, seconds: float = 60, force: bool =
     return await rotate(server, names, seconds=seconds, force=force)
 
 
+@pytest.mark.slow
 async def test_who_does_not_come_keeps_its_former_key_and_the_next_call_goes_on(nats: NatsServer) -> None:
     server = place(nats)
     first = make_keys(server.keys)
@@ -63,6 +64,7 @@ async def test_who_does_not_come_keeps_its_former_key_and_the_next_call_goes_on(
     assert make_keys(server.keys)["gate"] == [forced.key]
 
 
+@pytest.mark.slow
 async def test_a_connection_with_the_former_key_holds_it(nats: NatsServer, tmp_path: Path) -> None:
     """Another instance, on another machine, whose file was not replaced: nothing is taken from it."""
     server = place(nats)
@@ -80,6 +82,7 @@ async def test_a_connection_with_the_former_key_holds_it(nats: NatsServer, tmp_p
     await other.close()
 
 
+@pytest.mark.slow
 async def test_interrupted_anywhere_it_is_brought_to_its_end(nats: NatsServer) -> None:
     server = place(nats)
     async with gate_of(server) as gate:
@@ -131,6 +134,7 @@ async def test_one_rotation_at_a_time(nats: NatsServer) -> None:
     await asyncio.gather(waiting, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_our_own_nats_server_that_dies_meanwhile_starts_with_all_accepted_keys(tmp_path: Path) -> None:
     """The launcher writes its configuration from the same keys: who has moved and who has not both come back."""
     root = tmp_path / "data"
@@ -151,6 +155,7 @@ async def test_our_own_nats_server_that_dies_meanwhile_starts_with_all_accepted_
             assert all(key in text for key in (done.key, late.key, *former)) and done.former[0] not in text
 
 
+@pytest.mark.slow
 async def test_without_a_server_the_next_start_has_the_new_key(tmp_path: Path) -> None:
     root = tmp_path / "data"
     async with nats.server(root):

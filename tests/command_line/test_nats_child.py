@@ -51,6 +51,7 @@ async def test_killed_it_comes_back_on_the_same_port(data: Path) -> None:
         await bootstrap(ours.url, ours.keys)
 
 
+@pytest.mark.slow
 async def test_a_second_process_uses_it_and_takes_over(data: Path) -> None:
     """Two processes, one nats-server; the holder is killed with -9: its child dies with it, the other starts one there."""
     code = (

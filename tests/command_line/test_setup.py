@@ -84,6 +84,7 @@ def sock(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "buildkit", "text"),
     [

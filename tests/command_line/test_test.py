@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 USES_A_PART = "def test_it(parts):\n    parts.absent('Thing', 'nobody made one')\n"
 
 
+@pytest.mark.slow
 def test_one_corner_ends_with_the_summary_and_the_parts() -> None:
     argv = [sys.executable, "-m", "kiops", "test", "--no-install", "tests/architecture/test_locks.py", "-k", "agree"]
     done = subprocess.run(argv, cwd=ROOT, env=os.environ | {"CI": ""}, capture_output=True, text=True, check=False)
@@ -23,6 +24,7 @@ def test_one_corner_ends_with_the_summary_and_the_parts() -> None:
     assert lines[-1] == "no real part was needed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ci", "outcome", "code"), [("true", "1 failed", 1), ("", "1 skipped", 0)])
 def test_a_missing_part(tmp_path: Path, ci: str, outcome: str, code: int) -> None:
     (tmp_path / "test_part.py").write_text(USES_A_PART)
@@ -81,12 +83,14 @@ def names(folder: Path, *arguments: str) -> list[str]:
     return [line.split("::")[1] for line in done.stdout.splitlines() if "::" in line]
 
 
+@pytest.mark.slow
 def test_fast_leaves_out_what_needs_a_large_part(tmp_path: Path) -> None:
     (tmp_path / "test_parts.py").write_text(ONE_OF_EACH)
     assert names(tmp_path, "--fast") == ["test_small", "test_stored[sqlite]"]
     assert names(tmp_path)[0] == "test_engine", "the long row begins first"
 
 
+@pytest.mark.slow
 def test_a_seed_makes_an_order(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / f"test_{name}.py").write_text("".join(f"def test_{name}{n}(): pass\n" for n in range(9)))

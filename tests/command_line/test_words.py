@@ -58,6 +58,7 @@ def kiops(*arguments: str, home: Path, **environment: str) -> subprocess.Complet
     return subprocess.run([sys.executable, "-m", "kiops", *arguments], env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code"), [(404, 2), (422, 2), (403, 1), (409, 1), (503, 3), (429, 3), (500, 4)]
 )  # fmt: skip
@@ -72,11 +73,13 @@ def test_the_exit_code_says_what_kind_of_no(gateway: str, tmp_path: Path, status
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_not_signed_in_says_how_to(gateway: str, tmp_path: Path) -> None:
     done = kiops("services", "list", home=tmp_path, KIOPS_URL=gateway, KIOPS_TOKEN="wrong")
     assert done.returncode == 2 and "kiops login" in done.stderr
 
 
+@pytest.mark.slow
 def test_json_is_all_there_is_on_standard_output(gateway: str, tmp_path: Path) -> None:
     done = kiops("services", "list", "--json", home=tmp_path, KIOPS_URL=gateway, KIOPS_TOKEN=TOKEN)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -85,6 +88,7 @@ def test_json_is_all_there_is_on_standard_output(gateway: str, tmp_path: Path) -
     assert done.returncode == 1 and told["ready"] is False and told["services"] == {} and told["rss_mb"] == 0
 
 
+@pytest.mark.slow
 def test_nobody_there(tmp_path: Path) -> None:
     done = kiops("services", "list", home=tmp_path)
     assert done.returncode == 3 and "client.not_running" in done.stderr
@@ -98,6 +102,7 @@ def test_asked_wrongly(tmp_path: Path) -> None:
     assert done.returncode == 2 and "serve.unknown" in done.stderr
 
 
+@pytest.mark.slow
 def test_login_keeps_the_token_to_ourselves(gateway: str, tmp_path: Path) -> None:
     Gateway.problem = (200, {"name": "ada", "role": "admin"})
     env = {"PATH": "/usr/bin:/bin", "KIOPS_HOME": str(tmp_path), "HOME": str(tmp_path)}

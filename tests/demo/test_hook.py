@@ -80,6 +80,7 @@ def git(repository: Repository, *words: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_three_pushes_are_told_as_they_were(repository: Repository, listener: Listener) -> None:
     first = commit(repository, files.FIRST)
     pushed = repository.push(first)
@@ -119,6 +120,7 @@ def test_no_key_lies_in_the_products_own_source() -> None:
             assert "AK" + "IA" not in file.read_text(), file
 
 
+@pytest.mark.slow
 def test_tags_and_deleted_refs_are_told(repository: Repository, listener: Listener) -> None:
     head = commit(repository, files.FIRST)
     git(repository, "tag", "-a", "v1", "-m", "first")
@@ -131,6 +133,7 @@ def test_tags_and_deleted_refs_are_told(repository: Repository, listener: Listen
     assert sorted(gone) == ["delivery.branch_deleted", "delivery.tag_deleted"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_taken_just_now_is_sent_again(repository: Repository, listener: Listener) -> None:
     listener.answers.append((503, {"code": "database.away"}))
     assert repository.push(commit(repository, files.FIRST)).number == 2
@@ -142,6 +145,7 @@ def test_a_refusal_is_said_to_who_pushed(repository: Repository, listener: Liste
         repository.push(commit(repository, files.FIRST))
 
 
+@pytest.mark.slow
 def test_the_push_succeeds_while_nobody_listens(repository: Repository, listener: Listener) -> None:
     listener.server.shutdown()
     listener.server.server_close()

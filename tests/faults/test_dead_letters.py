@@ -29,6 +29,7 @@ async def _poison(town: Town) -> None:
     assert "seq" in json.loads(reply.data)
 
 
+@pytest.mark.slow
 async def test_it_is_set_aside_shown_and_tried_again_while_a_push_goes_its_way(town: Town) -> None:
     await town.register()
     await _poison(town)
@@ -69,6 +70,7 @@ async def test_it_is_set_aside_shown_and_tried_again_while_a_push_goes_its_way(t
     await town.until("quiet", town.platform.settled)
 
 
+@pytest.mark.slow
 async def test_what_can_be_handled_again_after_the_cause_is_mended_goes_its_way(town: Town) -> None:
     """The handler breaks for a while: the message is given up, then replayed, and does its work then."""
     await town.register()

@@ -46,6 +46,7 @@ async def cramped(platform: Any, nats: Any, tmp_path: Path, small_disk: Callable
         yield town
 
 
+@pytest.mark.slow
 async def test_every_disk_is_full_once_and_every_run_ends_well(cramped: Town, nats: Any) -> None:
     town = cramped
     number = 0
@@ -78,6 +79,7 @@ async def test_every_disk_is_full_once_and_every_run_ends_well(cramped: Town, na
     assert sorted(row["number"] for row in rows) == list(range(1, number + 1)), "what was refused made no run"
 
 
+@pytest.mark.slow
 async def test_a_log_or_report_that_cannot_be_kept_is_tried_again(cramped: Town, nats: Any) -> None:
     town = cramped
     await town.until("quiet", town.platform.settled)
@@ -97,6 +99,7 @@ async def test_a_log_or_report_that_cannot_be_kept_is_tried_again(cramped: Town,
     assert not [path for path in (nats.root / "objects").rglob(".*") if path.is_file()], "no half objects are left"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["what is fetched", "what is checked out"])
 async def test_a_repository_that_does_not_fit_ends_its_run_by_name_and_leaves_nothing(
     platform: Any, nats: Any, tmp_path: Path, git: Path, small_disk: Callable[[Path, int], Path], what: str
@@ -145,6 +148,7 @@ def _commits(git: Path, bare: Path, contents: list[bytes]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 async def test_nats_server_without_room_keeps_the_outbox_waiting(
     platform: Any, nats: Any, tmp_path: Path, small_disk: Callable[[Path, int], Path]
 ) -> None:
@@ -225,6 +229,7 @@ async def in_a_container(root: Path, busybox: Path) -> AsyncIterator[Running]:
         await tasks.end(running)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [beside_us, in_a_container])
 async def test_a_nats_server_that_could_not_write_is_started_again(
     tmp_path: Path, small_disk: Callable[[Path, int], Path], busybox: Path, run: Any

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.one_database
 FACTS = 900
 
 
+@pytest.mark.slow
 async def test_one_slow_service_slows_no_other_and_hears_everything_in_order(town: Town) -> None:
     await town.register()
     service = (await town.client.get("/api/v1/services/shop")).json()["id"]

@@ -35,6 +35,7 @@ async def _trouble(town: Town, words: str) -> None:
     await town.until(f"all services say: {words}", told)
 
 
+@pytest.mark.slow
 async def test_the_stream_is_not_the_one_that_is_known_until_a_person_accepts_it(town: Town, nats: Any) -> None:
     await town.register()
     await town.push()
@@ -74,6 +75,7 @@ async def test_the_stream_is_not_the_one_that_is_known_until_a_person_accepts_it
     assert letters["items"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.one_database
 async def test_a_stream_that_was_cut_short_is_not_published_on_by_those_who_cannot_see_it_themselves(town: Town, nats: Any) -> None:
     """operator-proxy has not read beyond the cut: it learns from the others that there was more."""

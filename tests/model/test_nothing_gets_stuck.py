@@ -193,6 +193,7 @@ def world(tmp_path: Path) -> Iterator[tuple[World, asyncio.Runner]]:
             runner.run(opened.__aexit__(None, None, None))
 
 
+@pytest.mark.slow
 def test_no_run_gets_stuck(world: tuple[World, asyncio.Runner]) -> None:
     here, runner = world
 

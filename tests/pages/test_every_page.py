@@ -31,6 +31,7 @@ def sideways(page: Any) -> int:
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+@pytest.mark.slow
 def test_the_list_names_every_page(world: World) -> None:
     assert set(NAMES) == set(browser.pages(world, long=True)) | {"sign-in"}
 

@@ -134,6 +134,7 @@ def test_an_address_that_is_none_is_refused_without_being_shown(url: str) -> Non
     assert SECRET not in repr(settings) + repr(settings.shown()) + settings.model_dump_json()
 
 
+@pytest.mark.slow
 @pytest.mark.one_database
 async def test_a_password_is_in_no_error_and_no_log(platform: Any, tmp_path: Path, nats: Any) -> None:
     """Nothing listens there: what the start says, and every line that is logged of it, has no password."""

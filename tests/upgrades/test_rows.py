@@ -97,6 +97,7 @@ async def rows(database: Database, metadata: sa.MetaData) -> dict[str, list[dict
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: f"{path.parent.name}-{path.name}")
 async def test_rows_outlive_the_newest_migration_and_its_way_back(folder: Path, database_url: str, tmp_path: Path) -> None:
     """From every revision one forward and one back; after the newest a later one, which every service has to bear."""
@@ -133,6 +134,7 @@ async def test_rows_outlive_the_newest_migration_and_its_way_back(folder: Path, 
         assert set((await tables(database)).tables) <= {"alembic_version"}
 
 
+@pytest.mark.slow
 async def test_a_migration_that_gets_no_lock_gives_up_by_name_and_can_be_run_again(database_url: str, tmp_path: Path) -> None:
     (folder,) = (folder for folder in FOLDERS if folder.parent.name == "webhook")
     later = tmp_path / "later"

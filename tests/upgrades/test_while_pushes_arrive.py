@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from shared.clock import Clock
 from shared.database import open_engines
@@ -30,6 +31,7 @@ def later(folder: Path, to: Path) -> tuple[str, Path, str]:
     return database, more, every[-1][0]
 
 
+@pytest.mark.slow
 async def test_pushes_arrive_while_every_database_is_upgraded_and_taken_back(town: Town, tmp_path: Path) -> None:  # noqa: F811
     await town.register(supersede=False)
     settings = town.platform.settings

@@ -80,6 +80,7 @@ class Bus:
         raise AssertionError(f"{name} heard no {kind.__name__}")
 
 
+@pytest.mark.slow
 async def test_a_release_and_a_rollback_over_a_real_bus(platform: Any) -> None:
     """Environment, run, decision, order, observation, ready; then a rollback whose image builder and runtime do not have."""
     there = {"sha256:1": True}

@@ -63,6 +63,7 @@ async def test_a_policy_that_does_not_end_is_ended_by_the_wall_clock() -> None:
     await engine.close()
 
 
+@pytest.mark.slow
 async def test_a_policy_that_computes_too_long_is_ended_by_the_kernel() -> None:
     engine = PolicyEngine(EmbeddedRegorus(wall_seconds=30, cpu_seconds=0))
     decision = await engine.evaluate(policy(ENDLESS), DOCUMENT)
@@ -70,6 +71,7 @@ async def test_a_policy_that_computes_too_long_is_ended_by_the_kernel() -> None:
     assert (decision.problem, "processor time" in decision.sentence) == ("policy.crashed", True)
 
 
+@pytest.mark.slow
 async def test_the_worker_stays_warm_and_leaves_when_idle(cases: list[dict[str, Any]]) -> None:
     raw = EmbeddedRegorus(idle_seconds=1, wall_seconds=120)
     engine, bundle = PolicyEngine(raw), default_bundle()
@@ -155,6 +157,7 @@ def test_the_worker_dies_with_its_parent(tmp_path: Path) -> None:
     raise AssertionError("the worker outlived its parent")
 
 
+@pytest.mark.slow
 def test_regorus_is_imported_by_the_worker_alone() -> None:
     text = "import sys, gate.wiring; print('regorus' in sys.modules, 'httpx' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)

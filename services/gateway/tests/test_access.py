@@ -46,6 +46,7 @@ async def test_a_login_link_opens_one_session_once(gateway: Gateway) -> None:
         assert (await thief.get("/api/v1/me")).status_code == 401
 
 
+@pytest.mark.slow
 async def test_a_link_is_too_old_after_its_minutes(gateway: Gateway) -> None:
     path = (await gateway.client.post("/api/v1/login-links")).json()["path"]
     async with gateway.owned.write() as tx:
@@ -61,6 +62,7 @@ async def signed_in(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
         yield person
 
 
+@pytest.mark.slow
 async def test_a_session_changes_things_only_with_its_own_csrf_token(gateway: Gateway) -> None:
     async with signed_in(gateway) as person, signed_in(gateway) as other:
         mine = (await person.get("/api/v1/me")).json()["csrf"]
@@ -73,6 +75,7 @@ async def test_a_session_changes_things_only_with_its_own_csrf_token(gateway: Ga
         assert (await person.post("/api/v1/login-links", headers={"x-csrf-token": mine})).status_code == 201
 
 
+@pytest.mark.slow
 async def test_the_key_of_forms_is_replaced_and_open_forms_are_taken_for_a_day(gateway: Gateway) -> None:
     """By another instance too, which shares the database and has not been told."""
     clock = HeldClock(Clock().now_ms())
@@ -103,6 +106,7 @@ async def test_the_key_of_forms_is_replaced_and_open_forms_are_taken_for_a_day(g
     assert anonymous.status_code == 401
 
 
+@pytest.mark.slow
 async def test_signing_out_ends_the_session_on_the_server(gateway: Gateway) -> None:
     async with signed_in(gateway) as person:
         token = (await person.get("/api/v1/me")).json()["csrf"]
@@ -112,6 +116,7 @@ async def test_signing_out_ends_the_session_on_the_server(gateway: Gateway) -> N
         assert (await again.get("/api/v1/me")).status_code == 401
 
 
+@pytest.mark.slow
 async def test_wrong_passwords_have_to_wait_and_the_right_one_signs_in(gateway: Gateway) -> None:
     assert (await gateway.client.put("/api/v1/me/password", json={"password": "short"})).status_code == 422
     assert (await gateway.client.put("/api/v1/me/password", json={"password": PASSWORD})).status_code == 204
@@ -134,6 +139,7 @@ async def test_wrong_passwords_have_to_wait_and_the_right_one_signs_in(gateway: 
         assert unknown.json() == wrong.json()
 
 
+@pytest.mark.slow
 async def test_every_answer_carries_the_security_headers(gateway: Gateway) -> None:
     async with gateway.browser() as anyone:
         for path in ("/api/v1/me", "/api/v1/nope", "/api/v1/openapi.json", "/sign-in", "/nope"):
@@ -156,6 +162,7 @@ async def test_a_token_that_was_replaced_no_longer_works(gateway: Gateway) -> No
         assert (await client.get("/api/v1/me")).status_code == 200
 
 
+@pytest.mark.slow
 async def test_a_program_has_a_token_of_its_own_until_it_is_ended(gateway: Gateway) -> None:
     made = (await gateway.client.post("/api/v1/tokens", json={"label": "build server", "days": 1})).json()
     async with gateway.browser(headers={"authorization": f"Bearer {made['token']}"}) as program:

@@ -18,6 +18,7 @@ SHOP = {"name": "shop", "repository_url": "https://git.example.org/shop.git"}
 PROBLEM = "application/problem+json"
 
 
+@pytest.mark.slow
 async def test_a_whole_run_is_told_over_the_api(gateway: Gateway) -> None:
     story = journeys.registered()
     journeys.good_push(story, 1, 1)
@@ -44,6 +45,7 @@ async def test_a_whole_run_is_told_over_the_api(gateway: Gateway) -> None:
     assert service["environments"][0]["url"] == "http://127.0.0.1:8641/" and service["rule"]["branches"] == ["main"]
 
 
+@pytest.mark.slow
 async def test_pages_follow_each_other_without_gap_or_repeat(gateway: Gateway) -> None:
     for number in range(7):
         made = await gateway.client.post("/api/v1/services", json=SHOP | {"name": f"shop-{number}"})
@@ -67,6 +69,7 @@ async def test_pages_follow_each_other_without_gap_or_repeat(gateway: Gateway) -
         assert refused.status_code == 422, bad
 
 
+@pytest.mark.slow
 async def test_a_repeated_key_gets_the_first_answer_again(gateway: Gateway) -> None:
     key = {"Idempotency-Key": "try-1"}
     first = await gateway.client.post("/api/v1/services", json=SHOP, headers=key)
@@ -125,6 +128,7 @@ BAD_BODIES: list[tuple[bytes, str]] = [
 ]
 
 
+@pytest.mark.slow
 async def test_whatever_is_sent_the_answer_is_a_named_problem(gateway: Gateway) -> None:
     for body, kind in BAD_BODIES:
         answer = await gateway.client.post("/api/v1/services", content=body, headers={"content-type": kind})
@@ -154,6 +158,7 @@ async def test_whatever_is_sent_the_answer_is_a_named_problem(gateway: Gateway) 
     assert (await gateway.client.get("/api/v1/services?search=%ff")).status_code == 200
 
 
+@pytest.mark.slow
 async def test_the_document_describes_every_route(gateway: Gateway) -> None:
     """What is asked of them, and that all their answers are in it, is test_schema's."""
     document = (await gateway.client.get("/api/v1/openapi.json")).json()
@@ -167,6 +172,7 @@ async def test_the_document_describes_every_route(gateway: Gateway) -> None:
             assert "4XX" in operation["responses"]
 
 
+@pytest.mark.slow
 async def test_status_names_every_service_and_the_memory_of_all_processes(gateway: Gateway) -> None:
     status = (await gateway.client.get("/api/v1/status")).json()
     assert status["ready"] and status["settled"] and list(status["services"]) == ["gateway"]
@@ -215,6 +221,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_open_pages_learn_what_the_projections_learnt(gateway: Gateway, served: httpx.AsyncClient) -> None:
     story = journeys.registered()
     journeys.push(story, 1)
@@ -239,6 +246,7 @@ async def test_open_pages_learn_what_the_projections_learnt(gateway: Gateway, se
             assert (await reading)[1][1]["kind"] == "run.finished"
 
 
+@pytest.mark.slow
 async def test_pages_are_told_when_the_bus_is_away(gateway: Gateway, served: httpx.AsyncClient, nats: Any) -> None:
     async with served.stream("GET", "/api/v1/events") as response:
         read: list[Any] = []
@@ -253,6 +261,7 @@ async def test_pages_are_told_when_the_bus_is_away(gateway: Gateway, served: htt
             assert [data["live"] for _, data, _ in await reading] == [True, False, True]
 
 
+@pytest.mark.slow
 async def test_a_build_log_is_followed_live_and_continued_where_it_was(gateway: Gateway, served: httpx.AsyncClient) -> None:
     story = journeys.registered()
     journeys.push(story, 1)

@@ -72,6 +72,7 @@ FILTERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", FILTERS, ids=lambda asked: "-".join(str(value) for value in asked.values() if value) or "all")
 async def test_pages_of_runs_are_what_the_filters_leave_newest_first(long: Database, asked: dict[str, Any]) -> None:
     wanted = [

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from gateway.tables import owned
 from gateway_props import Gateway, answering, publish
@@ -51,6 +52,7 @@ def answer_orders(gateway: Gateway, name: str, answer: dict[str, Any]) -> asynci
     return asyncio.create_task(work())
 
 
+@pytest.mark.slow
 async def test_registering_announces_the_service_then_orders_its_environment_and_rule(gateway: Gateway) -> None:
     secret = "-".join(("not", "a", "real", "token"))
     body = SHOP | {"environment": {"name": "development"}, "credential": {"username": "ci", "password": secret}}
@@ -79,6 +81,7 @@ async def test_registering_announces_the_service_then_orders_its_environment_and
     assert json.loads(opened) == {"username": "ci", "password": secret}
 
 
+@pytest.mark.slow
 async def test_a_service_asks_for_the_credential_and_gets_what_only_it_can_open(gateway: Gateway) -> None:
     secret = "-".join(("another", "one"))
     await gateway.client.post("/api/v1/services", json=SHOP | {"credential": {"password": secret}})
@@ -99,6 +102,7 @@ async def test_a_service_asks_for_the_credential_and_gets_what_only_it_can_open(
                 assert told["error"] == "credential.not_found" and not told["sealed"]
 
 
+@pytest.mark.slow
 async def test_names_are_unique_and_a_refused_field_is_named(gateway: Gateway) -> None:
     assert (await gateway.client.post("/api/v1/services", json=SHOP)).status_code == 201
     taken = await gateway.client.post("/api/v1/services", json=SHOP)
@@ -109,6 +113,7 @@ async def test_names_are_unique_and_a_refused_field_is_named(gateway: Gateway) -
         assert await tx.scalar(sa.select(sa.func.count()).select_from(owned.catalogue)) == 1
 
 
+@pytest.mark.slow
 async def test_a_service_is_changed_and_deleted_by_its_typed_name(gateway: Gateway) -> None:
     await gateway.client.post("/api/v1/services", json=SHOP | {"credential": {"password": "-".join("abc")}})
     changed = await gateway.client.patch("/api/v1/services/shop", json={"description": "The front door", "forget_credential": True})
@@ -125,6 +130,7 @@ async def test_a_service_is_changed_and_deleted_by_its_typed_name(gateway: Gatew
     assert again.status_code == 201, "the name is free again"
 
 
+@pytest.mark.slow
 async def test_an_accepted_build_is_shown_before_the_answer(gateway: Gateway) -> None:
     await gateway.client.post("/api/v1/services", json=SHOP)
     service = (await gateway.client.get("/api/v1/services/shop")).json()["id"]
@@ -171,6 +177,7 @@ async def test_an_accepted_build_is_shown_before_the_answer(gateway: Gateway) ->
         assert both.json()["code"] == "input.ref"
 
 
+@pytest.mark.slow
 async def test_an_order_that_stands_on_the_stream_is_not_yet_shown(gateway: Gateway) -> None:
     """The order's own message goes by the read model's loop before anything came of it."""
     await gateway.client.post("/api/v1/services", json=SHOP)
@@ -183,6 +190,7 @@ async def test_an_order_that_stands_on_the_stream_is_not_yet_shown(gateway: Gate
     assert (started.json()["state"], started.json()["seen"]) == ("accepted", False), "nothing came of it yet"
 
 
+@pytest.mark.slow
 async def test_a_refusal_is_told_in_the_receivers_words_and_a_time_out_is_none(gateway: Gateway) -> None:
     await gateway.client.post("/api/v1/services", json=SHOP)
     service = (await gateway.client.get("/api/v1/services/shop")).json()["id"]
@@ -214,6 +222,7 @@ async def test_a_refusal_is_told_in_the_receivers_words_and_a_time_out_is_none(g
     assert (await gateway.client.get("/api/v1/audit/chain")).json()["broken_at"] is None
 
 
+@pytest.mark.slow
 async def test_a_rollback_is_a_run_of_an_older_release(gateway: Gateway) -> None:
     await gateway.client.post("/api/v1/services", json=SHOP)
     service = (await gateway.client.get("/api/v1/services/shop")).json()["id"]
@@ -270,6 +279,7 @@ async def test_the_connection_test_seals_what_was_typed(gateway: Gateway) -> Non
     assert secret in KeyPair.load(gateway.root / "keys" / "webhook.key").open(seen[0]["sealed"])
 
 
+@pytest.mark.slow
 async def test_the_secret_of_an_endpoint_is_asked_for_and_audited(gateway: Gateway) -> None:
     await gateway.client.post("/api/v1/services", json=SHOP)
     service = (await gateway.client.get("/api/v1/services/shop")).json()["id"]

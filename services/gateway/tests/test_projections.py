@@ -100,6 +100,7 @@ async def test_any_single_example_is_borne_alone(read: Database, examples: dict[
         await clear(read)
 
 
+@pytest.mark.slow
 async def test_told_again_they_make_the_same_rows(read: Database) -> None:
     told = whole_story().told
     await project(read, told)

@@ -11,6 +11,7 @@ from typing import Any
 
 import gateway_journeys as journeys
 import httpx
+import pytest
 import sqlalchemy as sa
 from gateway.settings import GatewaySettings
 from gateway.tables import read_model
@@ -57,6 +58,7 @@ def serving(gateway: Gateway) -> list[str]:
     return sorted(file.name for file in (gateway.root / "services" / "gateway").glob("read_model*.db"))
 
 
+@pytest.mark.slow
 async def test_a_rebuilt_read_model_has_the_same_rows(gateway: Gateway) -> None:
     await gateway.tell(*(message for message, _ in history(6).told))
     await publish(gateway.root, "webhook", gateway.platform.services["gateway"].host.bus.url,
@@ -80,6 +82,7 @@ async def test_a_rebuilt_read_model_has_the_same_rows(gateway: Gateway) -> None:
     assert [row["action"] for row in audit] == ["read model rebuilt", "read model rebuilt"]
 
 
+@pytest.mark.slow
 async def test_people_read_and_pushes_arrive_meanwhile(gateway: Gateway) -> None:
     await gateway.tell(*(message for message, _ in history(6).told))
     answers: list[int] = []
@@ -123,6 +126,7 @@ async def test_people_read_and_pushes_arrive_meanwhile(gateway: Gateway) -> None
         assert again[name] == live[name], name
 
 
+@pytest.mark.slow
 async def test_a_switch_that_takes_too_long_is_tried_again(gateway: Gateway) -> None:
     """The process that makes the tables stands still while writers are held: they go on, and a later try does it."""
     await gateway.tell(*(message for message, _ in history(6).told))
@@ -165,6 +169,7 @@ async def gateway_tells(gateway: Gateway, *messages: Message) -> None:
         await publish(gateway.root, message.owner, url, message.subject, message.model_dump_json().encode(), headers)
 
 
+@pytest.mark.slow
 async def test_one_at_a_time(gateway: Gateway) -> None:
     await gateway.tell(*(message for message, _ in history(1).told))
     assert (await gateway.client.post("/api/v1/read-model/rebuild")).status_code == 202
@@ -175,6 +180,7 @@ async def test_one_at_a_time(gateway: Gateway) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_a_process_that_dies_leaves_the_old_one_serving(gateway: Gateway, tmp_path: Path) -> None:
     await gateway.tell(*(message for message, _ in history(2).told))
     live = await everything(gateway)
@@ -193,6 +199,7 @@ async def test_a_process_that_dies_leaves_the_old_one_serving(gateway: Gateway, 
     assert (await everything(gateway))["runs"] == live["runs"]
 
 
+@pytest.mark.slow
 async def test_a_start_finds_the_one_that_serves_and_takes_leftovers_away(nats: Any, platform: Callable[..., Any]) -> None:
     wires = {"gateway": lambda host: wire(host, GatewaySettings())}
     rows: list[Any] = []

@@ -65,6 +65,7 @@ class Client:
             await self.task
 
 
+@pytest.mark.slow
 async def test_pages_that_never_read_cost_little_and_are_told_in_the_end(gateway: Gateway) -> None:
     signed_in = {"host": "kiops.test", "authorization": gateway.client.headers["authorization"]}
     link = (await gateway.client.post("/api/v1/login-links")).json()["path"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import gateway_journeys as journeys
 import httpx
+import pytest
 import sqlalchemy as sa
 from gateway.settings import GatewaySettings
 from gateway.tables import owned, read_model
@@ -15,6 +16,7 @@ from gateway.wiring import wire
 from gateway_props import Gateway
 
 
+@pytest.mark.slow
 async def test_a_second_start_remembers_people_tokens_and_the_read_model(nats: Any, platform: Callable[..., Any]) -> None:
     wires = {"gateway": lambda host: wire(host, GatewaySettings())}
     kept = ""
@@ -39,6 +41,7 @@ async def test_a_second_start_remembers_people_tokens_and_the_read_model(nats: A
                     assert await tx.scalar(sa.select(sa.func.count()).select_from(owned.users)) == 1
 
 
+@pytest.mark.slow
 async def test_the_read_model_can_be_thrown_away_and_is_made_again_from_the_stream(nats: Any, platform: Callable[..., Any]) -> None:
     wires = {"gateway": lambda host: wire(host, GatewaySettings())}
     rows: list[list[Any]] = []
@@ -64,6 +67,7 @@ def _own() -> list[sa.Table]:
     return [table for name, table in read_model.metadata.tables.items() if name not in chassis]
 
 
+@pytest.mark.slow
 async def test_a_duplicate_on_the_stream_changes_nothing(gateway: Gateway) -> None:
     story = journeys.registered()
     journeys.push(story, 1)
@@ -75,6 +79,7 @@ async def test_a_duplicate_on_the_stream_changes_nothing(gateway: Gateway) -> No
     assert before == after
 
 
+@pytest.mark.slow
 async def test_without_the_bus_it_shows_what_it_knows_and_keeps_what_people_order(gateway: Gateway, nats: Any) -> None:
     story = journeys.registered()
     journeys.push(story, 1)

@@ -159,6 +159,7 @@ async def test_a_scan_that_was_not_begun_is_cancelled_too(scanning: Any) -> None
     assert cancelled.run == second.run and cancelled.areas == ["secrets", "sast", "iac"] and slow.runs == 1
 
 
+@pytest.mark.slow
 async def test_an_attempt_that_breaks_leaves_no_area_without_an_answer(scanning: Any) -> None:
     slow = Slow(areas=[done(Area.SECRETS)], error=RuntimeError("boom"))
     async with scanning(git=slow, engines=slow) as scanner:
@@ -264,6 +265,7 @@ async def test_a_credential_is_leased_sealed_and_opened_in_memory_alone(scanning
     assert password.encode() not in everything_kept(tmp_path / "data")
 
 
+@pytest.mark.slow
 async def test_a_credential_that_nobody_hands_out_is_waited_for(scanning: Any) -> None:
     slow = Slow()
     async with scanning(git=slow, engines=slow) as scanner:

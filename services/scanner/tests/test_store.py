@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from scanner import tables
 from scanner.domain.evidence import AreaScan, failed
 from shared.facts.gateway import ServiceDeleted
@@ -13,6 +14,7 @@ from shared.words import Area, ScanState
 from services.scanner.tests.serving import SHOP, Slow, done, finding, push
 
 
+@pytest.mark.slow
 async def test_findings_have_a_life(scanning: Any) -> None:
     one, two = finding("one"), finding("two")
     slow = Slow()

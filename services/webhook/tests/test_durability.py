@@ -66,6 +66,7 @@ def send(client: httpx.Client, url: str, secret: str, number: int) -> httpx.Resp
     return client.post(url, content=body, headers=headers)
 
 
+@pytest.mark.slow
 async def test_the_disk_has_the_delivery_before_the_sender_has_the_answer(
     shop: tuple[Path, str, str], nats: NatsServer, parts: Parts, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ async def test_the_disk_has_the_delivery_before_the_sender_has_the_answer(
         assert writes, "the database's log reached the disk between the request and its answer"
 
 
+@pytest.mark.slow
 async def test_a_delivery_is_accepted_within_a_few_milliseconds(
     shop: tuple[Path, str, str], nats: NatsServer, record_property: pytest.RecordProperty
 ) -> None:
@@ -112,6 +114,7 @@ async def test_a_delivery_is_accepted_within_a_few_milliseconds(
     assert min(took) < 35
 
 
+@pytest.mark.slow
 async def test_what_was_acknowledged_outlives_a_kill(shop: tuple[Path, str, str], nats: NatsServer) -> None:
     root, path, secret = shop
     acknowledged: dict[int, int] = {}

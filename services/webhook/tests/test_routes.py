@@ -208,6 +208,7 @@ async def test_the_ledger_forgets_what_came_without_the_secret(wired: Wired) -> 
         assert sorted(verdicts) == ["run", "unsigned", "unsigned", "unsigned"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
@@ -297,6 +298,7 @@ async def test_what_cannot_be_stored_is_503_with_retry_after_and_leaves_nothing(
         assert (await props.deliver(x_kiops_delivery="d")).json()["run"]["number"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.one_database
 async def test_a_locked_database_is_503_and_the_repeat_is_taken(props: Props, tmp_path: Path) -> None:
     import sqlite3

@@ -425,6 +425,7 @@ async def test_a_step_whose_owner_is_silent_fails_the_run(wired: Wired) -> None:
         assert await ended(props) == [(1, RunState.FAILED, "gate", "run.step_silent")]
 
 
+@pytest.mark.slow
 async def test_a_run_has_a_deadline(wired: Wired) -> None:
     async with wired(reaper_seconds=0.01, run_deadline_seconds=600) as props:
         await props.register()

@@ -126,6 +126,7 @@ def test_pieces_escape_what_comes_from_outside() -> None:
 
 
 # ---- headers ---------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 async def test_pages_carry_the_policy_and_files_are_kept(gateway: Any) -> None:
     async with gateway.browser() as client:
         page = await client.get("/sign-in")
@@ -141,6 +142,7 @@ async def test_pages_carry_the_policy_and_files_are_kept(gateway: Any) -> None:
             assert (await client.get(f"/static/x/{escape}")).status_code == 404
 
 
+@pytest.mark.slow
 async def test_nobody_sees_nothing(gateway: Any) -> None:
     await register(gateway)
     async with gateway.browser() as client:
@@ -163,6 +165,7 @@ async def test_nobody_sees_nothing(gateway: Any) -> None:
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
@@ -185,12 +188,14 @@ async def test_what_is_not_there_is_a_page(gateway: Any, path: str, status: int,
         assert answer.headers["content-type"].startswith("text/html") and "<h1" in answer.text
 
 
+@pytest.mark.slow
 async def test_machines_get_problems_not_pages(gateway: Any) -> None:
     async with signed_in(gateway) as client:
         answer = await client.get("/api/v1/nothing")
         assert answer.status_code == 404 and answer.headers["content-type"].startswith("application/problem+json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\u202eevil", "'; drop table runs; --", "a" * 5000])
 async def test_what_people_type_is_shown_as_text(gateway: Any, name: str) -> None:
     async with signed_in(gateway) as client:
@@ -199,6 +204,7 @@ async def test_what_people_type_is_shown_as_text(gateway: Any, name: str) -> Non
             assert answer.status_code == 200 and "<script>alert" not in answer.text
 
 
+@pytest.mark.slow
 async def test_a_form_needs_its_token(gateway: Any) -> None:
     await register(gateway)
     async with signed_in(gateway) as client:
@@ -215,6 +221,7 @@ async def test_a_form_needs_its_token(gateway: Any) -> None:
                 assert answer.status_code == 403 and "access.csrf" in answer.text, path
 
 
+@pytest.mark.slow
 async def test_field_errors_stand_beside_the_field(gateway: Any) -> None:
     async with signed_in(gateway) as client:
         csrf = token((await client.get("/services/new")).text)
@@ -234,6 +241,7 @@ async def test_field_errors_stand_beside_the_field(gateway: Any) -> None:
             assert kept == (value if field == "repository_url" else typed["repository_url"])
 
 
+@pytest.mark.slow
 async def test_a_password_can_be_set(gateway: Any) -> None:
     async with signed_in(gateway) as client:
         csrf = token((await client.get("/account")).text)
@@ -245,6 +253,7 @@ async def test_a_password_can_be_set(gateway: Any) -> None:
 
 
 # ---- live ------------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 async def test_the_stream_tells_that_something_changed(gateway: Any) -> None:
     """Of one's own organisation and the service that was asked for; what comes together is told once."""
     fact = await register(gateway)
@@ -269,6 +278,7 @@ async def test_the_stream_tells_that_something_changed(gateway: Any) -> None:
 
 
 # ---- a thousand rows -------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 async def test_a_thousand_runs_stay_quick(gateway: Any) -> None:
     """A page of runs, an opened run, builds and the search stay under 150 ms with 1,000 runs and 1,000 findings."""
     service_fact = await register(gateway, "long")
@@ -332,6 +342,7 @@ async def test_a_thousand_runs_stay_quick(gateway: Any) -> None:
         assert await pages_services.how_many_runs(tx, service_fact.service) == 1000
 
 
+@pytest.mark.slow
 async def test_the_examples_of_all_facts_make_pages(gateway: Any, examples: dict[str, Any]) -> None:
     """Whatever the other services say in their examples, each page of it is shown."""
     for fact in examples.values():

@@ -45,6 +45,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 async def test_a_secret_of_the_past_is_found_with_commit_file_and_line(repository: Any, search: Search, props: Any) -> None:
     repository.commit({"app.py": "print('hello')\n"}, "Begin")
     key = props.aws_key()
@@ -64,6 +65,7 @@ async def test_a_secret_of_the_past_is_found_with_commit_file_and_line(repositor
     assert run.version == "8.30.1" and run.exit_code == engine.LEAKS and len(run.sha256) == 64
 
 
+@pytest.mark.slow
 async def test_a_clean_history_is_clean_with_proof(repository: Any, search: Search) -> None:
     area, _ = await search(repository, repository.commit({"app.py": "print('hello')\n"}))
     assert area.state == ScanState.COMPLETED and area.findings == () and area.engines[0].exit_code == 0
@@ -108,6 +110,7 @@ async def test_what_only_a_merge_brings_in_is_found(repository: Any, search: Sea
     assert [finding.path for finding in area.findings] == ["sneaked.py"]
 
 
+@pytest.mark.slow
 async def test_identity_survives_moves_and_new_commits_and_tells_secrets_apart(repository: Any, search: Search, props: Any) -> None:
     first, _ = await search(repository, repository.commit({"key.py": f"KEY = '{props.aws_key()}'\n"}))
     moved, _ = await search(repository, repository.commit({"key.py": f"\n\n# moved\nKEY = '{props.aws_key()}'\n"}))
@@ -169,6 +172,7 @@ async def test_an_engine_is_not_believed_without_proof(
     assert words in area.reason and area.findings == ()
 
 
+@pytest.mark.slow
 async def test_an_engine_that_hangs_is_stopped(repository: Any, search: Search, stand_in: Any) -> None:
     tip = repository.commit({"a.py": "a = 1\n"})
     with pytest.raises(ChildTimeout):
