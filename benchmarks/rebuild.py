@@ -47,7 +47,8 @@ class Filled(NatsServer):
         folder = self.root / "bus"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         config = server_config(make_keys(self.keys), folder / "store", self.port, sync_interval="1m")
-        config = config.replace("users: [\n", "users: [\n    { user: teller, password: teller }\n", 1)
+        before, users, after = config.rpartition("users: [\n")  # the last account is the services'
+        config = f"{before}{users}    {{ user: teller, password: teller }}\n{after}"
         (folder / "nats.conf").write_text(config)
         words = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", binary(), "-c", str(folder / "nats.conf")]
         self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -123,11 +124,10 @@ async def measure(facts: int, quick: bool) -> dict[str, Any]:
 
 
 async def rebuilt(nats: Filled, file: Path, created: str, until: int) -> int:
-    """From the start of the process until it has ended well. Returns the size of the fresh file."""
+    """From the start of the process until all of it is on disk. Returns the size of the fresh file."""
     task = Task(nats.url, str(nats.keys / "gateway.nk"), "$JS.API", created, str(file))
     async with Child(task, "", lambda told: None) as child:
-        await child.until(until)
-        await child.end()
+        await child.safe_at(until)
     with sqlite3.connect(file) as connection:
         position = connection.execute("select position from stream_position").fetchone()[0]
         runs = connection.execute("select count(*) from runs").fetchone()[0]
