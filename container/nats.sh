@@ -10,7 +10,11 @@ said=/tmp/nats-said.$$
 umask 077
 
 until_room() {
-  until head -c 1048576 /dev/zero >"$store/room" 2>/dev/null; do sleep 1; done
+  until head -c 1048576 /dev/zero >"$store/room" 2>/dev/null; do
+    rm -f "$store/room" # the half of it that found room
+    sleep 1
+    kill -0 "$server" 2>/dev/null || return # it ended by itself
+  done
   rm -f "$store/room"
   echo "there is room again: nats-server is started again" >&2
   kill -TERM "$server"
